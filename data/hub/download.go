@@ -32,6 +32,10 @@ type DownloadOptions struct {
 	// it was there before. It may be nil.
 	Report func(file string, size int64, before bool)
 
+	// Waiting is called once if another process is downloading the repository, for which Download
+	// waits. It may be nil.
+	Waiting func(*storage.Held)
+
 	// Wait is the pause before the first retry, doubled each time; 0 = a second.
 	Wait time.Duration
 }
@@ -66,7 +70,7 @@ func Download(ctx context.Context, o DownloadOptions) (dir string, err error) {
 	if err := os.MkdirAll(filepath.Join(r.folder, "blobs"), 0o755); err != nil {
 		return "", err
 	}
-	lock, err := storage.WaitLock(ctx, filepath.Join(r.folder, ".dataflex.lock"), func(*storage.Held) {})
+	lock, err := storage.WaitLock(ctx, filepath.Join(r.folder, ".dataflex.lock"), o.Waiting)
 	if err != nil {
 		return "", err
 	}

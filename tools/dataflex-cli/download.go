@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"dataflex.dev/dataflex/data/hub"
+	"dataflex.dev/dataflex/data/storage"
 	"dataflex.dev/dataflex/tools/command"
 )
 
@@ -29,6 +30,9 @@ func downloadCommand() *cobra.Command {
 			}
 			o.Report = func(file string, size int64, before bool) {
 				log.Info("file", "path", file, "bytes", size, "was_here", before)
+			}
+			o.Waiting = func(h *storage.Held) {
+				log.Info("another process is downloading it: waiting", "pid", h.Owner.PID, "host", h.Owner.Host)
 			}
 			log.Info("downloading", "name", o.Name, "cache", hub.Cache())
 			dir, err := hub.Download(cmd.Context(), o)

@@ -77,17 +77,20 @@ func initialise(cmd *cobra.Command, method string, o initOptions) error {
 	if err != nil {
 		return err
 	}
-	files := map[string]string{"components.yaml": recipe.Components(recipe.All(), s)}
+	needed, configurations := map[string]string{"components.yaml": recipe.Components(recipe.All(), s)}, map[string]string{}
 	for _, r := range recipes {
-		files[r.Name+".yaml"] = r.YAML(s)
+		configurations[r.Name+".yaml"] = r.YAML(s)
 		for _, f := range r.Files {
-			files[f] = recipe.Programs[f]
+			needed[f] = recipe.Programs[f]
 		}
 	}
-	if err := o.write(cmd, files); err != nil {
+	if err := o.write(cmd, needed); err != nil {
 		return err
 	}
 	if err := writeInfo(cmd, slices.Concat(sets.train, sets.eval)); err != nil {
+		return err
+	}
+	if err := o.write(cmd, configurations); err != nil { // last: where they all are, nothing is missing
 		return err
 	}
 	say(cmd, "\nnext:\n")
@@ -263,14 +266,14 @@ func writeSamples(r recipe.Recipe) (files, eval []string, err error) {
 	return sets[0], sets[1], nil
 }
 
-// refuse prevents overwriting configurations.
+// refuse prevents a second init from doing nothing without a word. Where one of several
+// configurations is missing, an earlier init was cut short, and this one finishes its work.
 func (o initOptions) refuse(recipes []recipe.Recipe) error {
-	for _, r := range recipes {
-		if _, err := os.Stat(r.Name + ".yaml"); err == nil && !o.force {
-			return fmt.Errorf("%s.yaml already exists: --force overwrites it", r.Name)
-		}
+	missing := func(r recipe.Recipe) bool { _, err := os.Stat(r.Name + ".yaml"); return err != nil }
+	if o.force || slices.ContainsFunc(recipes, missing) {
+		return nil
 	}
-	return nil
+	return fmt.Errorf("%s.yaml already exists: --force overwrites it", recipes[0].Name)
 }
 
 // write writes files that do not exist, or all of them with --force.

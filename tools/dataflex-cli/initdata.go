@@ -18,6 +18,7 @@ import (
 	"github.com/parquet-go/parquet-go"
 	"github.com/spf13/cobra"
 
+	"dataflex.dev/dataflex/data/dataset"
 	"dataflex.dev/dataflex/data/storage"
 )
 
@@ -206,14 +207,20 @@ func leaves(c *parquet.Column, into map[string]any) {
 
 // writeInfo adds the entries that dataset_info.json does not have yet, and leaves the rest
 // unchanged.
-func writeInfo(cmd *cobra.Command, files []dataFile) error {
-	const name = "dataset_info.json"
+func writeInfo(cmd *cobra.Command, files []dataFile) (err error) {
+	const name = dataset.InfoFile
+	lock, err := lockInfo(cmd.Context(), ".")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, lock.Release()) }()
 	text, err := os.ReadFile(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		text = []byte("{\n}\n")
 	} else if err != nil {
 		return err
 	}
+	text = bytes.TrimPrefix(text, []byte("\xef\xbb\xbf"))
 	var have map[string]json.RawMessage
 	if err := json.Unmarshal(text, &have); err != nil {
 		return fmt.Errorf("%s: %w", name, err)

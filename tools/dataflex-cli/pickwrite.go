@@ -59,23 +59,29 @@ func newPickWriter(c *dataset.Catalog, picked []scored, o pickOptions) (*pickWri
 		}
 		picked = picked[n:]
 	}
-	if storage.Exists(w.out) && !w.overwrite {
-		return nil, fmt.Errorf("%s exists: --overwrite replaces it", w.out)
-	}
+	return w, w.readInfo()
+}
+
+// readInfo reads the dataset_info.json beside the file, and refuses to overwrite an entry in it,
+// or the file of one.
+func (w *pickWriter) readInfo() error {
 	text, err := storage.ReadFile(w.info)
-	if errors.Is(err, fs.ErrNotExist) {
-		return w, nil
-	}
-	if err != nil {
-		return nil, err
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
 	}
 	if w.entries, err = pyjson.DecodeObject(bytes.TrimPrefix(text, []byte("\xef\xbb\xbf"))); err != nil {
-		return nil, fmt.Errorf("%s: %w", w.info, err)
+		return fmt.Errorf("%s: %w", w.info, err)
 	}
-	if w.entries.Get(w.name) != nil && !w.overwrite {
-		return nil, fmt.Errorf("%s has an entry %s: --name gives the picked rows another one, --overwrite replaces it", w.info, w.name)
+	switch has := w.entries.Get(w.name) != nil; {
+	case has && !w.overwrite && storage.Exists(w.out):
+		return fmt.Errorf("%s exists: --overwrite replaces it", w.out)
+	case has && !w.overwrite:
+		return fmt.Errorf("%s has an entry %s: --name gives the picked rows another one, --overwrite replaces it", w.info, w.name)
 	}
-	return w, nil
+	return nil
 }
 
 func (w *pickWriter) add(c *dataset.Catalog, name string, rows []scored) error {
@@ -101,24 +107,73 @@ func (w *pickWriter) add(c *dataset.Catalog, name string, rows []scored) error {
 }
 
 // write writes the file atomically, and then its entry.
-func (w *pickWriter) write(ctx context.Context) error {
+func (w *pickWriter) write(ctx context.Context) (err error) {
 	if err := storage.MkdirAll(filepath.Dir(w.out)); err != nil {
 		return err
 	}
+	lock, err := lockInfo(ctx, filepath.Dir(w.out))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, lock.Release()) }()
+	if err := w.readInfo(); err != nil { // it may have changed while we waited
+		return err
+	}
+	if storage.Exists(w.out) && !w.overwrite {
+		return w.finish(ctx)
+	}
+	if err := storage.Write(w.out, -1, func(f io.Writer) error { return w.fill(ctx, f) }); err != nil {
+		return err
+	}
+	return w.describe()
+}
+
+// fill writes the rows in the file's format.
+func (w *pickWriter) fill(ctx context.Context, f io.Writer) error {
+	b := bufio.NewWriterSize(f, 1<<20)
 	fill := w.lines
 	if filepath.Ext(w.out) == ".parquet" {
 		fill = w.parquet
 	}
-	if err := storage.Write(w.out, -1, func(f io.Writer) error {
-		b := bufio.NewWriterSize(f, 1<<20)
-		if err := fill(ctx, b); err != nil {
-			return err
-		}
-		return b.Flush()
-	}); err != nil {
+	if err := fill(ctx, b); err != nil {
 		return err
 	}
+	return b.Flush()
+}
+
+// finish adds the entry of a file that has none, if these rows are what it contains: an earlier
+// pick was killed between the two. Any other file is not ours to replace.
+func (w *pickWriter) finish(ctx context.Context) error {
+	f, err := storage.Open(w.out)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	c := comparing{old: bufio.NewReaderSize(f, 1<<20)}
+	if err := w.fill(ctx, &c); err != nil && !errors.Is(err, errDiffers) {
+		return err
+	}
+	if _, err := c.old.ReadByte(); c.differs || !errors.Is(err, io.EOF) {
+		return fmt.Errorf("%s exists: --overwrite replaces it", w.out)
+	}
 	return w.describe()
+}
+
+// comparing is a writer that compares what it is given with a file.
+type comparing struct {
+	old     *bufio.Reader
+	differs bool
+}
+
+var errDiffers = errors.New("the file differs")
+
+func (c *comparing) Write(p []byte) (int, error) {
+	have := make([]byte, len(p))
+	if _, err := io.ReadFull(c.old, have); err != nil || !bytes.Equal(have, p) {
+		c.differs = true
+		return 0, errDiffers
+	}
+	return len(p), nil
 }
 
 // each yields all rows with their objects from the files.

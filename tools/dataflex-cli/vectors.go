@@ -46,7 +46,7 @@ func embedCommand() *cobra.Command {
 				return err
 			}
 			defer e.Close()
-			if err := os.MkdirAll(filepath.Dir(args[2]), 0o755); err != nil {
+			if err := storage.MkdirAll(filepath.Dir(args[2])); err != nil {
 				return err
 			}
 			return e.Write(cmd.Context(), texts, args[2])
@@ -106,7 +106,7 @@ func tsdsCommand() *cobra.Command {
 
 // readPair reads the two files of vectors and creates the folder of the third.
 func readPair(args []string) (candidates, queries neighbor.Vectors, err error) {
-	if err := os.MkdirAll(filepath.Dir(args[2]), 0o755); err != nil {
+	if err := storage.MkdirAll(filepath.Dir(args[2])); err != nil {
 		return candidates, queries, err
 	}
 	if candidates, err = neighbor.Read(args[0]); err != nil {

@@ -3,6 +3,7 @@ package record
 import (
 	"maps"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -29,11 +30,12 @@ func (w *Writer) Log(step, tokens int, seconds float64, dealt Dealt, done bool) 
 	return w.add(Line{Step: &s})
 }
 
-// Training is the seconds spent on training steps only.
+// Training is the seconds spent on training steps only. The phases have an order, so that the
+// same files always make the same page.
 func (s Step) Training() float64 {
 	t := s.Seconds
-	for _, p := range s.Phases {
-		t -= p
+	for _, name := range slices.Sorted(maps.Keys(s.Phases)) {
+		t -= s.Phases[name]
 	}
 	return max(t, 0)
 }
