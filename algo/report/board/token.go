@@ -1,6 +1,7 @@
 package board
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
@@ -41,8 +42,14 @@ const tokenBytes = 32
 var written = regexp.MustCompile(fmt.Sprintf(`^[0-9a-f]{%d}$`, 2*tokenBytes))
 
 // token is the secret in the address. It is the same for all boards of the folder, so that an
-// open page finds the next one; a token file that others could have read is replaced.
-func token(home string) (string, error) {
+// open page finds the next one; a token file that others could have read is replaced. Of boards
+// that are opened at the same time the first makes it.
+func token(home string) (text string, err error) {
+	lock, err := storage.WaitLock(context.Background(), filepath.Join(home, "token.lock"), nil)
+	if err != nil {
+		return "", fmt.Errorf("board: %w", err)
+	}
+	defer func() { err = errors.Join(err, lock.Release()) }()
 	path := filepath.Join(home, "token")
 	if info, err := os.Lstat(path); err == nil && info.Mode().IsRegular() && onlyMine(info) {
 		if raw, err := os.ReadFile(path); err == nil && written.Match(raw) {
@@ -53,7 +60,7 @@ func token(home string) (string, error) {
 	if _, err := rand.Read(secret[:]); err != nil {
 		return "", fmt.Errorf("board: %w", err)
 	}
-	text := hex.EncodeToString(secret[:])
+	text = hex.EncodeToString(secret[:])
 	return text, writePrivate(path, []byte(text))
 }
 
