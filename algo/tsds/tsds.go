@@ -38,13 +38,6 @@ type Options struct {
 // Official returns the paper's own settings.
 func Official() Options { return Options{MaxK: 5000, KDEK: 1000, Sigma: 0.75, Alpha: 0.5, C: 5} }
 
-// Upstream returns DataFlex's settings.
-func Upstream() Options {
-	o := Official()
-	o.Alpha = 0.6
-	return o
-}
-
 func (o Options) check(candidates, queries neighbor.Vectors) error {
 	switch {
 	case candidates.N < 2 || queries.N < 1:

@@ -82,9 +82,11 @@ func TestRegression11FewCandidates(t *testing.T) {
 	dev := cpu.New(1)
 	defer dev.Close()
 	r := rand.New(rand.NewPCG(3, 4))
+	upstream := Official()
+	upstream.Alpha = 0.6 // DataFlex's
 	for _, n := range []int{2, 3, 19, 1000} {
 		candidates, queries := random(r, n, 8), random(r, 5, 8)
-		p, err := Probabilities(context.Background(), dev, nil, candidates, queries, Upstream())
+		p, err := Probabilities(context.Background(), dev, nil, candidates, queries, upstream)
 		if err != nil {
 			t.Fatalf("%d candidates: %v", n, err)
 		}

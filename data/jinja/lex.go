@@ -64,14 +64,13 @@ func (l *lexer) fail(text string) error {
 }
 
 // advance consumes n bytes.
-func (l *lexer) advance(n int) string {
+func (l *lexer) advance(n int) {
 	part := l.rest[:n]
 	l.rest = l.rest[n:]
 	l.line += strings.Count(part, "\n")
 	if n > 0 {
 		l.lineStart = part[n-1] == '\n'
 	}
-	return part
 }
 
 // nextTag is the index of the next {{, {% or {#, or -1.

@@ -60,41 +60,11 @@ func (g *PCG64) lemire(limit uint64) uint64 {
 	return hi
 }
 
-// masked draws from 0..limit by masked rejection (NumPy's random_interval).
-func (g *PCG64) masked(limit uint64) uint64 {
-	if limit == 0 {
-		return 0
-	}
-	mask := maskOf(limit)
-	for {
-		var v uint64
-		if limit <= 0xffffffff {
-			v = uint64(g.Uint32()) & mask
-		} else {
-			v = g.Uint64() & mask
-		}
-		if v <= limit {
-			return v
-		}
-	}
-}
-
 // Permutation is Generator.permutation(n).
-func (g *PCG64) Permutation(n int) []int {
-	p := make([]int, n)
-	for i := range p {
-		p[i] = i
-	}
-	g.Shuffle(n, func(i, j int) { p[i], p[j] = p[j], p[i] })
-	return p
-}
+func (g *PCG64) Permutation(n int) []int { return permutation(g, n) }
 
 // Shuffle is Generator.shuffle of n things that swap exchanges.
-func (g *PCG64) Shuffle(n int, swap func(i, j int)) {
-	for i := n - 1; i > 0; i-- {
-		swap(i, int(g.masked(uint64(i))))
-	}
-}
+func (g *PCG64) Shuffle(n int, swap func(i, j int)) { shuffle(g, n, swap) }
 
 // Choice is Generator.choice(n, k, replace, p): k of 0..n-1. p nil is uniform; otherwise
 // it has n entries that sum to 1.

@@ -59,8 +59,8 @@ func (m *mt19937) refill() {
 	m.next = 0
 }
 
-// uint32 returns the next 32-bit word.
-func (m *mt19937) uint32() uint32 {
+// Uint32 returns the next 32-bit word.
+func (m *mt19937) Uint32() uint32 {
 	if m.next == mtWords {
 		m.refill()
 	}
@@ -72,42 +72,14 @@ func (m *mt19937) uint32() uint32 {
 	return y ^ y>>18
 }
 
-// uint64 joins two words, the first one high (torch's random64, NumPy's next_uint64).
-func (m *mt19937) uint64() uint64 {
-	high := m.uint32()
-	return uint64(high)<<32 | uint64(m.uint32())
+// Uint64 joins two words, the first one high (torch's random64, NumPy's next_uint64).
+func (m *mt19937) Uint64() uint64 {
+	high := m.Uint32()
+	return uint64(high)<<32 | uint64(m.Uint32())
 }
 
 // float64 is genrand_res53, uniform on [0, 1): what NumPy and Python draw (torch's differs).
 func (m *mt19937) float64() float64 {
-	a, b := m.uint32()>>5, m.uint32()>>6
+	a, b := m.Uint32()>>5, m.Uint32()>>6
 	return (float64(a)*(1<<26) + float64(b)) / (1 << 53)
-}
-
-// masked draws from 0..limit by masked rejection on 32-bit words (NumPy's random_interval;
-// on the legacy generator also randint's).
-func (m *mt19937) masked(limit uint64) uint64 {
-	if limit == 0 {
-		return 0
-	}
-	mask := maskOf(limit)
-	for {
-		var v uint64
-		if limit <= 0xffffffff {
-			v = uint64(m.uint32()) & mask
-		} else {
-			v = m.uint64() & mask
-		}
-		if v <= limit {
-			return v
-		}
-	}
-}
-
-// maskOf is the smallest 2^b - 1 that is >= limit.
-func maskOf(limit uint64) uint64 {
-	for shift := 1; shift < 64; shift *= 2 {
-		limit |= limit >> shift
-	}
-	return limit
 }

@@ -30,7 +30,7 @@ func (g *Python) Getrandbits(k int) uint64 {
 	}
 	var v uint64
 	for shift := 0; shift < k; shift += 32 {
-		w := g.mt.uint32()
+		w := g.mt.Uint32()
 		if left := k - shift; left < 32 {
 			w >>= 32 - left
 		}

@@ -39,27 +39,16 @@ func (g *RandomState) Randint(lo, hi int64, n int) []int64 {
 	}
 	out := make([]int64, n)
 	for i := range out {
-		out[i] = lo + int64(g.mt.masked(uint64(hi-lo)-1))
+		out[i] = lo + int64(masked(&g.mt, uint64(hi-lo)-1))
 	}
 	return out
 }
 
 // Permutation is permutation(n).
-func (g *RandomState) Permutation(n int) []int {
-	p := make([]int, n)
-	for i := range p {
-		p[i] = i
-	}
-	g.Shuffle(n, func(i, j int) { p[i], p[j] = p[j], p[i] })
-	return p
-}
+func (g *RandomState) Permutation(n int) []int { return permutation(&g.mt, n) }
 
 // Shuffle is shuffle of n things that swap exchanges.
-func (g *RandomState) Shuffle(n int, swap func(i, j int)) {
-	for i := n - 1; i > 0; i-- {
-		swap(i, int(g.mt.masked(uint64(i))))
-	}
-}
+func (g *RandomState) Shuffle(n int, swap func(i, j int)) { shuffle(&g.mt, n, swap) }
 
 // Choice is choice(n, k, replace, p): k of 0..n-1. p nil is uniform; otherwise it has n
 // entries that sum to 1.
@@ -75,7 +64,7 @@ func (g *RandomState) Choice(n, k int, replace bool, p []float64) ([]int, error)
 	case replace:
 		out := make([]int, k)
 		for i := range out {
-			out[i] = int(g.mt.masked(uint64(n) - 1))
+			out[i] = int(masked(&g.mt, uint64(n)-1))
 		}
 		return out, nil
 	}

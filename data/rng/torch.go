@@ -24,22 +24,22 @@ func NewTorch(seed uint64) *Torch {
 }
 
 // Uint32 returns the next word of the stream.
-func (g *Torch) Uint32() uint32 { return g.mt.uint32() }
+func (g *Torch) Uint32() uint32 { return g.mt.Uint32() }
 
 // Uint64 returns the next two words, the first one high.
-func (g *Torch) Uint64() uint64 { return g.mt.uint64() }
+func (g *Torch) Uint64() uint64 { return g.mt.Uint64() }
 
 // Int63 is torch.empty((), dtype=torch.int64).random_(): how RandomSampler draws its seed.
-func (g *Torch) Int63() int64 { return int64(g.mt.uint64() & math.MaxInt64) }
+func (g *Torch) Int63() int64 { return int64(g.mt.Uint64() & math.MaxInt64) }
 
 // Double is uniform on [0, 1) with 53 bits (two words): torch.rand(dtype=float64).
 func (g *Torch) Double() float64 {
-	return float64(g.mt.uint64()&(1<<53-1)) / (1 << 53)
+	return float64(g.mt.Uint64()&(1<<53-1)) / (1 << 53)
 }
 
 // Float32 is uniform on [0, 1) with 24 bits (one word): torch.rand.
 func (g *Torch) Float32() float32 {
-	return float32(g.mt.uint32()&(1<<24-1)) / (1 << 24)
+	return float32(g.mt.Uint32()&(1<<24-1)) / (1 << 24)
 }
 
 // Uniform fills dst as Tensor.uniform_(from, to) does in float32. The multiplication and
@@ -60,9 +60,9 @@ func (g *Torch) Randint(lo, hi, n int) []int {
 	span := uint64(hi - lo)
 	for i := range out {
 		if span >= 1<<28 { // from here torch spends two words on a draw
-			out[i] = lo + int(g.mt.uint64()%span)
+			out[i] = lo + int(g.mt.Uint64()%span)
 		} else {
-			out[i] = lo + int(uint64(g.mt.uint32())%span)
+			out[i] = lo + int(uint64(g.mt.Uint32())%span)
 		}
 	}
 	return out
@@ -78,9 +78,9 @@ func (g *Torch) Randperm(n int) []int {
 	for i := 0; i < n-1; i++ {
 		var z int
 		if n < wide {
-			z = int(g.mt.uint32() % uint32(n-i))
+			z = int(g.mt.Uint32() % uint32(n-i))
 		} else {
-			z = int(g.mt.uint64() % uint64(n-i))
+			z = int(g.mt.Uint64() % uint64(n-i))
 		}
 		p[i], p[i+z] = p[i+z], p[i]
 	}

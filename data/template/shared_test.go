@@ -69,7 +69,7 @@ func TestSharedDefinitions(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got := fmt.Sprintf("%q %v %v %v", tmpl.StopWords(), tmpl.EfficientEOS(), tmpl.ReplacesEOS(), tmpl.replaceJinja)
+		got := fmt.Sprintf("%q %v %v %v", tmpl.StopWords(), tmpl.EfficientEOS(), tmpl.replaceEOS, tmpl.replaceJinja)
 		if want := fmt.Sprintf("%q %v %v %v", d.StopWords, d.Efficient, d.ReplaceEOS, d.Replace); got != want {
 			t.Errorf("%s: %s, want %s", d.Template, got, want)
 		}

@@ -174,12 +174,6 @@ func (t *Template) Identity() string {
 // EfficientEOS reports that turns end without an EOS and the example with one.
 func (t *Template) EfficientEOS() bool { return t.efficientEOS }
 
-// Reasoning reports that answers have thoughts and enable_thinking has an effect.
-func (t *Template) Reasoning() bool { return t.kind == reasoning }
-
-// ReplacesEOS reports that FixTokenizer makes the first stop word the EOS.
-func (t *Template) ReplacesEOS() bool { return t.replaceEOS }
-
 // StopWords are the texts other than the EOS that end an answer.
 func (t *Template) StopWords() []string { return slices.Clone(t.stopWords) }
 

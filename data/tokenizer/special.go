@@ -199,8 +199,5 @@ func (t *Tokenizer) ModelMaxLength() int { return t.config.maxLength }
 // SetModelMaxLength changes the value that Save writes.
 func (t *Tokenizer) SetModelMaxLength(n int) { t.config.maxLength = n }
 
-// PaddingSide is "left", "right" or "" where the files do not say.
-func (t *Tokenizer) PaddingSide() string { return t.config.side }
-
-// SetPaddingSide changes the value that Save writes.
+// SetPaddingSide changes the value that Save writes: "left" or "right".
 func (t *Tokenizer) SetPaddingSide(side string) { t.config.side = side }

@@ -135,7 +135,7 @@ func (c *compressed) activations() bool {
 
 func (c *compressed) matrix(p *parts) *grouped {
 	g := c.of(p.module)
-	_, last, _ := cutLast(p.codes)
+	_, last := cutLast(p.codes)
 	want := map[string]string{"pack-quantized": "weight_packed"}
 	switch {
 	case g == nil:

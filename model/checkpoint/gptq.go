@@ -58,7 +58,7 @@ func (g *gptq) codes(name, _ string) string { return moduleOf(name, "qweight") }
 
 // moduleOf is the module of which a tensor is the given part, "" if it is another part.
 func moduleOf(name, part string) string {
-	module, last, _ := cutLast(name)
+	module, last := cutLast(name)
 	if last != part {
 		return ""
 	}

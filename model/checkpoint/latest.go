@@ -62,12 +62,6 @@ func Newest(outputDir string) (path string, step int, skipped []string, err erro
 	return "", 0, skipped, nil
 }
 
-// Latest is Newest without the notes: ok is false if no checkpoint is complete.
-func Latest(outputDir string) (path string, step int, ok bool, err error) {
-	path, step, _, err = Newest(outputDir)
-	return path, step, path != "", err
-}
-
 // After lists the names of the folders checkpoint-N with N above step, complete or not.
 func After(outputDir string, step int) (names []string, err error) {
 	all, err := list(outputDir)

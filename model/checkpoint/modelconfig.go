@@ -10,14 +10,13 @@ import (
 	"dataflex.dev/dataflex/data/storage"
 )
 
-// ModelConfig is a Hugging Face config.json. Missing keys have the value that
-// transformers 4.52 gives them for the model type; unknown keys are kept and
-// written back.
+// ModelConfig is a Hugging Face config.json. Missing keys have the values that transformers
+// 4.52 gives them for the model type; unknown keys are kept and written back.
 type ModelConfig struct {
 	Path          string // of config.json, for messages
 	ModelType     string // llama, qwen2, mistral, …
 	Architectures []string
-	Multimodal    *Multimodal // what the language model is a part of; nil: it is by itself
+	Multimodal    *Multimodal // the multimodal model that it is the language model of; nil: a text model
 
 	HiddenSize            int
 	IntermediateSize      int
@@ -33,35 +32,35 @@ type ModelConfig struct {
 	InitializerRange  float64
 	TieWordEmbeddings bool
 	QKVBias           bool // q_proj, k_proj and v_proj have biases
-	OutputBias        bool // o_proj has one
-	MLPBias           bool // gate_proj, up_proj and down_proj have them
-	Parallel          bool // attention and MLP read the layer's input, not one what the other left
-	TwoNorms          bool // falcon: each of them its own norm of it
-	QKNorm            bool // queries and keys are normalised, of families that leave it open
+	OutputBias        bool // o_proj has a bias
+	MLPBias           bool // gate_proj, up_proj and down_proj have biases
+	Parallel          bool // attention and MLP both read the layer's input
+	TwoNorms          bool // falcon: attention and MLP each have a norm of it
+	QKNorm            bool // queries and keys are normalised, in families where folders differ
 	AttentionDropout  float64
 
 	RopeTheta     float64
-	RopeScaling   *RopeScaling // nil: plain rope
-	RotaryDim     int          // elements of a head that rope turns
-	RopeLocalBase float64      // gemma3: rope_theta of the layers with a window
-	LocalRotary   int          // gemma4: elements of their heads that rope turns; 0: RotaryDim
+	RopeScaling   *RopeScaling // nil: no scaling
+	RotaryDim     int          // elements of a head with rotary embedding
+	RopeLocalBase float64      // gemma3: rope_theta of the layers with a sliding window
+	LocalRotary   int          // gemma4: elements with rotary embedding in the heads of layers with a sliding window; 0: RotaryDim
 
-	SlidingWindow   int      // tokens a position sees, itself included; 0: all. Use Window.
-	MaxWindowLayers int      // qwen2: the first layers see everything
-	WindowPattern   int      // gemma: of so many layers, the last sees everything; 0: none does
-	NoRope          []bool   // per layer: its queries and keys are not turned; nil: all are
-	LayerTypes      []string // newer files: full_attention, sliding_attention or what a family has besides, by layer
+	SlidingWindow   int      // sliding window in tokens, the token itself included; 0: full attention. Use Window
+	MaxWindowLayers int      // qwen2: the first MaxWindowLayers layers have full attention
+	WindowPattern   int      // gemma: the last of every WindowPattern layers has full attention; 0: none has
+	NoRope          []bool   // per layer: it has no rotary embedding; nil: all layers have
+	LayerTypes      []string // newer files, per layer: full_attention, sliding_attention or a name of the family's own
 
-	Recurrent []bool           // per layer: it has no attention, but Linear or a short convolution; nil: all have it
-	Linear    *LinearAttention // nil: it is the convolution alone
-	ConvWidth int              // tokens that the convolution of such layers sees
-	ConvBias  bool             // lfm2: it and the linears around it add biases
+	Recurrent []bool           // per layer: it has Linear or a short convolution instead of attention; nil: all layers have attention
+	Linear    *LinearAttention // nil: recurrent layers are short convolutions
+	ConvWidth int              // kernel size of the convolution, in tokens
+	ConvBias  bool             // lfm2: the convolution and the linear layers around it have biases
 
-	QueryPreAttnScalar float64 // gemma: attention is scaled by 1/sqrt of it; 0: of HeadDim
-	AttnSoftCap        float64 // gemma2: of attention scores; 0: none
-	FinalSoftCap       float64 // gemma2: of logits; 0: none
-	LogitScale         float64 // cohere: logits are multiplied by it; 0: they are not
-	ClipQKV            float64 // olmo: bound of queries, keys and values; 0: none
+	QueryPreAttnScalar float64 // gemma: attention scores are scaled by 1/sqrt of it; 0: of HeadDim
+	AttnSoftCap        float64 // gemma2: soft cap of attention scores; 0: none
+	FinalSoftCap       float64 // gemma2: soft cap of logits; 0: none
+	LogitScale         float64 // cohere: logits are multiplied by it; 0: not
+	ClipQKV            float64 // olmo: queries, keys and values are clipped to ±ClipQKV; 0: not
 
 	// granite's multipliers; 0: not given.
 	EmbeddingMultiplier, AttentionMultiplier, ResidualMultiplier, LogitsScaling float64
@@ -69,27 +68,27 @@ type ModelConfig struct {
 	MoE    *MoEConfig    // nil: every MLP is dense
 	Latent *LatentConfig // nil: queries, keys and values are not compressed
 
-	// llama4: a layer's tokens see the ones before them in their own piece of so many (use
-	// Chunk), and queries of layers without positions grow.
+	// llama4: chunked attention (use Chunk), and the temperature of queries in layers without
+	// rotary embedding, which grows with the position.
 	ChunkSize   int
-	GrowthScale float64 // attn_scale; 0: they do not grow
+	GrowthScale float64 // attn_scale; 0: no temperature
 	GrowthFloor int     // floor_scale
 
-	Layers                       []LayerConfig // nil: all are alike
-	PerLayerInput, PerLayerVocab int           // gemma4: width of the inputs that every layer has of its own, and rows of their table; 0: they have none
+	Layers                       []LayerConfig // what differs between layers; nil: nothing
+	PerLayerInput, PerLayerVocab int           // gemma4's per-layer embeddings: their width and the rows of their table; 0: none
 
-	TorchDType  string // of the stored weights, "" when not said
+	TorchDType  string // of the stored weights; "": not given
 	BOSTokenID  int    // -1: none
-	EOSTokenIDs []int  // often one; empty: none
+	EOSTokenIDs []int  // usually one; empty: none
 	PadTokenID  int    // -1: none
 
 	raw  map[string]any // the whole file
 	text map[string]any // of the language model: raw, or a part of it
-	file []byte         // as it was read, of a multimodal one that nothing was set in
+	file []byte         // the file's bytes, for a multimodal model in which Set has changed nothing
 }
 
-// ReadModelConfig reads dir/config.json, or the values of a GGUF file that stand for it.
-// Errors name the file and the key. It reads any model type; whether the decoder knows it is the decoder's to say.
+// ReadModelConfig reads dir/config.json, or the equivalent values of a GGUF file. Errors name
+// the file and the key. It reads any model type: the decoder decides which ones it supports.
 func ReadModelConfig(dir string) (*ModelConfig, error) {
 	if err := checkFolder(dir); err != nil {
 		return nil, err
@@ -187,18 +186,18 @@ func (c *ModelConfig) readWindow(f *fields, family familyDefaults) {
 	if c.SlidingWindow < 0 {
 		f.fail("sliding_window is %d, want at least 1 or null", c.SlidingWindow)
 	}
-	// Only the qwen families have the switch, and it is off unless said.
+	// Only the qwen families have use_sliding_window, and it is false by default.
 	if family.windowSwitch || f.has("use_sliding_window") {
 		before := 28
 		if family.windowEvery {
 			before = 0
 		}
 		c.MaxWindowLayers = f.int("max_window_layers", before)
-		if listed := family.noRopeEvery > 0 && f.has("layer_types"); !listed && !f.bool("use_sliding_window", false) { // smollm3's list decides alone
+		if listed := family.noRopeEvery > 0 && f.has("layer_types"); !listed && !f.bool("use_sliding_window", false) { // smollm3: the list of layer types alone decides
 			c.SlidingWindow = 0
 		}
 	}
-	if text, ok := f.raw["sliding_window_pattern"].(string); ok { // exaone4's LLLG
+	if text, ok := f.raw["sliding_window_pattern"].(string); ok { // exaone4: LLLG
 		c.WindowPattern = len(text)
 	} else {
 		c.WindowPattern = f.int("sliding_window_pattern", family.windowPattern)
@@ -220,13 +219,13 @@ func (c *ModelConfig) readWindow(f *fields, family familyDefaults) {
 	}
 }
 
-// readNoRope reads which layers have no positions (NoPE, arXiv:2501.18795).
+// readNoRope reads which layers have no rotary embedding (NoPE, arXiv:2501.18795).
 func (c *ModelConfig) readNoRope(f *fields, family familyDefaults) {
 	if family.noRopeEvery > 0 && c.SlidingWindow > 0 && c.LayerTypes == nil {
 		defer c.windowNoRope()
 	}
 	switch {
-	case family.noRopeEvery > 0 && f.has("no_rope_layers") && !(family.chunks > 0 && len(f.ints("no_rope_layers")) == 0): // llama4's [] is none
+	case family.noRopeEvery > 0 && f.has("no_rope_layers") && !(family.chunks > 0 && len(f.ints("no_rope_layers")) == 0): // llama4: [] means none
 		turned := f.ints("no_rope_layers")
 		if len(turned) != c.NumHiddenLayers {
 			f.fail("no_rope_layers has %d entries, num_hidden_layers is %d", len(turned), c.NumHiddenLayers)
@@ -246,7 +245,8 @@ func (c *ModelConfig) readNoRope(f *fields, family familyDefaults) {
 	}
 }
 
-// readChunks reads llama4's chunks, and how queries of layers without positions grow.
+// readChunks reads llama4's chunk size, and the temperature of queries in layers without rotary
+// embedding.
 func (c *ModelConfig) readChunks(f *fields, family familyDefaults) {
 	if family.chunks == 0 {
 		return
@@ -258,7 +258,7 @@ func (c *ModelConfig) readChunks(f *fields, family familyDefaults) {
 	}
 	tuned := true
 	switch v := f.raw["attn_temperature_tuning"].(type) {
-	case int: // the first files'
+	case int: // in the first files
 		tuned = v != 0
 	default:
 		tuned = f.bool("attn_temperature_tuning", true)
@@ -268,7 +268,7 @@ func (c *ModelConfig) readChunks(f *fields, family familyDefaults) {
 	}
 }
 
-// windowNoRope gives the window to the layers without positions, and to no others.
+// windowNoRope gives the sliding window to the layers without rotary embedding only.
 func (c *ModelConfig) windowNoRope() {
 	for _, free := range c.NoRope {
 		kind := "full_attention"
@@ -279,7 +279,7 @@ func (c *ModelConfig) windowNoRope() {
 	}
 }
 
-// readScales reads the factors that some families put between the layers.
+// readScales reads the multipliers that some families have between the layers.
 func (c *ModelConfig) readScales(f *fields, family familyDefaults) {
 	c.QueryPreAttnScalar = f.float("query_pre_attn_scalar", family.queryScalar)
 	c.AttnSoftCap = optional(f, "attn_logit_softcapping", family.attnSoftCap)
@@ -314,10 +314,10 @@ func (c *ModelConfig) readScales(f *fields, family familyDefaults) {
 	}
 }
 
-// present tells a key that is there, null or not.
+// present reports whether the file has a key, null or not.
 func present(f *fields, key string) bool { _, ok := f.raw[f.spelled(key)]; return ok }
 
-// optional is a number that null turns off.
+// optional reads a number that null disables.
 func optional(f *fields, key string, def float64) float64 {
 	if present(f, key) {
 		def = 0
@@ -325,7 +325,7 @@ func optional(f *fields, key string, def float64) float64 {
 	return f.float(key, def)
 }
 
-// readTokens reads ids that may be a number, a list or null.
+// readTokens reads token ids, each of which may be a number, a list or null.
 func (c *ModelConfig) readTokens(f *fields) {
 	c.BOSTokenID = f.int("bos_token_id", -1)
 	c.PadTokenID = f.int("pad_token_id", -1)
@@ -345,7 +345,8 @@ func (c *ModelConfig) readTokens(f *fields) {
 	}
 }
 
-// Window is how many tokens a position of layer sees, itself included; 0 = all.
+// Window returns the sliding window of a layer in tokens, the token itself included; 0 = full
+// attention.
 func (c *ModelConfig) Window(layer int) int {
 	switch {
 	case layer < len(c.LayerTypes):
@@ -358,8 +359,8 @@ func (c *ModelConfig) Window(layer int) int {
 	return c.SlidingWindow
 }
 
-// Chunk is the number of tokens in the pieces that a layer's attention does not look out of;
-// 0 = it sees all.
+// Chunk returns the number of tokens in a chunk of a layer's attention, outside of which it
+// does not attend; 0 = no chunks.
 func (c *ModelConfig) Chunk(layer int) int {
 	chunked := layer < len(c.NoRope) && !c.NoRope[layer]
 	if layer < len(c.LayerTypes) {
@@ -371,15 +372,15 @@ func (c *ModelConfig) Chunk(layer int) int {
 	return c.ChunkSize
 }
 
-// Value is any key of the language model in config.json as parsed: numbers are int, float64
-// or, where they are too large, pyjson.Number.
+// Value returns any key of the language model in config.json as it was parsed: numbers are int,
+// float64 or, if they are too large for these, pyjson.Number.
 func (c *ModelConfig) Value(key string) (any, bool) {
 	v, ok := c.text[key]
 	return v, ok
 }
 
-// Set changes a key of the language model in what WriteModelConfig writes, and nothing
-// else. value is what pyjson.Encode takes.
+// Set changes a key of the language model in what WriteModelConfig writes. value may be
+// anything that pyjson.Encode takes.
 func (c *ModelConfig) Set(key string, value any) {
 	c.text[key], c.file = value, nil
 	if _, there := c.raw[key]; there || key == "tie_word_embeddings" { // which transformers 5 asks the whole for
@@ -387,7 +388,7 @@ func (c *ModelConfig) Set(key string, value any) {
 	}
 }
 
-// SetDType says which numbers the weights are stored in ("float32", "bfloat16").
+// SetDType sets the type of the stored weights ("float32", "bfloat16").
 func (c *ModelConfig) SetDType(name string) {
 	key := "torch_dtype"
 	if _, modern := c.raw["dtype"]; modern {
@@ -396,8 +397,8 @@ func (c *ModelConfig) SetDType(name string) {
 	c.Set(key, name)
 }
 
-// Text is config.json as it was read, with what Set changed, its keys sorted. That of a
-// multimodal model that nothing was set in is the file to the byte.
+// Text returns config.json with the changes of Set, its keys sorted. For a multimodal model
+// without changes it is the file byte for byte.
 func (c *ModelConfig) Text() []byte {
 	if c.file != nil {
 		return c.file
@@ -405,10 +406,10 @@ func (c *ModelConfig) Text() []byte {
 	return append(formatJSON(c.raw, 2), '\n')
 }
 
-// WriteModelConfig writes dir/config.json with all keys that were read, sorted,
-// as transformers saves it after training: the cache is off, and torch_dtype is
-// that of the weights ("float32", "bfloat16"). A multimodal model's is left as it was:
-// it is about its towers, too.
+// WriteModelConfig writes dir/config.json with all keys that were read, sorted, as transformers
+// saves it after training: use_cache is false, and torch_dtype is that of the weights
+// ("float32", "bfloat16"). A multimodal model's is not changed in this way, because it also
+// describes the towers.
 func WriteModelConfig(dir string, c *ModelConfig, torchDType string) error {
 	if c.Multimodal == nil {
 		c.Set("use_cache", false)

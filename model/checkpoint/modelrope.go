@@ -5,9 +5,8 @@ import (
 	"math"
 )
 
-// RopeScaling is config.json's rope_scaling under its old and its new spelling
-// ("type" and "rope_type"; like transformers, the old one wins). A zero means
-// that the key is absent.
+// RopeScaling is config.json's rope_scaling in its old or new spelling ("type" and "rope_type";
+// if both are there the old one counts, as in transformers). Zero means that the key is absent.
 type RopeScaling struct {
 	Type                          string // default, linear, dynamic, yarn, llama3, longrope, …
 	Factor                        float64
@@ -16,11 +15,11 @@ type RopeScaling struct {
 	AttentionFactor               float64 // yarn, longrope
 	BetaFast, BetaSlow            float64 // yarn
 	MScale, MScaleAllDim          float64 // yarn
-	KeepFactor                    bool    // of rope_parameters, whose factor counts beside original_max_position_embeddings: CountsFactor
+	KeepFactor                    bool    // set for rope_parameters, whose factor may take precedence: see CountsFactor
 	ShortFactor, LongFactor       []float64
 	QueryBeta                     float64 // ministral3's llama_4_scaling_beta
-	Smooth                        bool    // yarn: truncate is false, the ramp begins and ends between planes
-	Share                         float64 // proportional: of a head's planes, those that are turned
+	Smooth                        bool    // yarn: truncate is false, so that the ramp's ends are not rounded to whole rotation pairs
+	Share                         float64 // proportional: the share of a head's rotation pairs that are rotated
 }
 
 func (c *ModelConfig) readRope(f *fields, family familyDefaults) {
@@ -48,7 +47,7 @@ func (c *ModelConfig) readRope(f *fields, family familyDefaults) {
 	if c.Latent != nil {
 		c.RotaryDim = c.Latent.RotaryDim
 	}
-	c.ownHeads(f, s)
+	c.ownHeads(s)
 	if c.RopeTheta <= 0 {
 		f.fail("rope_theta is %v, want more than 0", c.RopeTheta)
 	}
@@ -73,12 +72,12 @@ func (c *ModelConfig) readRope(f *fields, family familyDefaults) {
 		Smooth:                        !s.bool("truncate", true),
 	}
 	if family.ropeAlpha && r.Type == "dynamic" && s.float("alpha", 0) > 0 {
-		// A fixed stretch of the base, whatever the length (NTK-aware scaling).
+		// A fixed change of the base, whatever the length (NTK-aware scaling).
 		dim := float64(c.HeadDim)
 		c.RopeTheta *= math.Pow(s.float("alpha", 0), dim/(dim-2))
 		r.Type = "default"
 	}
-	if r.Type == "mrope" { // whose sections turn by three positions, which text has equal
+	if r.Type == "mrope" { // its sections use three positions per token, which are equal for text
 		r.Type = "default"
 	}
 	if r.Type == "proportional" {
@@ -94,15 +93,15 @@ func (c *ModelConfig) readRope(f *fields, family familyDefaults) {
 	}
 }
 
-// CountsFactor reports whether factor counts beside original_max_position_embeddings, and not
-// max_position_embeddings over it.
+// CountsFactor reports whether factor is used with original_max_position_embeddings, instead of
+// the ratio of max_position_embeddings to it.
 func (r *RopeScaling) CountsFactor() bool {
 	return r.KeepFactor && (r.Type == "yarn" || r.Type == "longrope" && r.Factor > 0)
 }
 
-// ownHeads settles what is turned of heads that differ by the kind of layer: of those
-// without scaling, and of those that are turned in proportion, all planes.
-func (c *ModelConfig) ownHeads(f, s *fields) {
+// ownHeads sets the number of rotated elements where it depends on the kind of layer: without
+// scaling, and with scaling type proportional, all elements are counted.
+func (c *ModelConfig) ownHeads(s *fields) {
 	if c.Layers == nil || s == nil {
 		return
 	}
@@ -114,9 +113,9 @@ func (c *ModelConfig) ownHeads(f, s *fields) {
 	}
 }
 
-// ropeParameters reads what transformers 5 has in the place of rope_theta and
-// rope_scaling: one object, or one for each kind of layer, and returns that of layers
-// without a window. Those with one have a theta of their own.
+// ropeParameters reads what transformers 5 has instead of rope_theta and rope_scaling: one
+// object, or one for each kind of layer. It returns that of layers with full attention; layers
+// with a sliding window have their own theta.
 func (c *ModelConfig) ropeParameters(f, p *fields) *fields {
 	full, sliding := p.object("full_attention"), p.object(slidingAttention)
 	if full == nil && sliding == nil {
@@ -139,16 +138,16 @@ func (c *ModelConfig) ropeParameters(f, p *fields) *fields {
 		c.RopeTheta = c.RopeLocalBase
 	}
 	if full == nil || sliding != nil && c.RopeLocalBase == c.RopeTheta && full.string("rope_type", "default") == "default" {
-		c.RopeLocalBase = 0 // all layers alike
+		c.RopeLocalBase = 0 // all layers have the same
 	}
 	f.take(p)
 	return full
 }
 
-// longRope applies phi3's ways: two older names, and the length of pre-training beside
-// rope_scaling instead of in it, which transformers alone reads for this type.
+// longRope handles what is special about phi3: two older names, and the original length beside
+// rope_scaling instead of in it, which transformers reads for this type only.
 func (c *ModelConfig) longRope(f *fields, r *RopeScaling) {
-	inside := r.OriginalMaxPositionEmbeddings // transformers 5 has it there
+	inside := r.OriginalMaxPositionEmbeddings // transformers 5 has it in rope_scaling
 	if c.ModelType == "phi3" && (r.Type == "su" || r.Type == "yarn") {
 		r.Type = "longrope"
 	}
@@ -163,7 +162,7 @@ func (c *ModelConfig) longRope(f *fields, r *RopeScaling) {
 	}
 }
 
-// check refuses what the known types cannot do without.
+// check returns an error if a key is missing that the scaling type needs.
 func (r *RopeScaling) check(s *fields) {
 	switch r.Type {
 	case "":
@@ -190,7 +189,7 @@ func (r *RopeScaling) check(s *fields) {
 			s.fail("%s is missing, rope_type llama3 needs it", key)
 		}
 	}
-	if r.HighFreqFactor < r.LowFreqFactor { // llama4's are the same
+	if r.HighFreqFactor < r.LowFreqFactor { // llama4 has equal ones
 		s.fail("high_freq_factor %v must not be below low_freq_factor %v", r.HighFreqFactor, r.LowFreqFactor)
 	}
 }

@@ -133,7 +133,7 @@ func (w *Weights) foldGrouped(dir string) (err error) {
 // forActivations reports whether a tensor scales activations or the cache of keys and
 // values.
 func forActivations(name string) bool {
-	_, last, _ := cutLast(name)
+	_, last := cutLast(name)
 	return slices.Contains([]string{
 		"activation_scale", "input_scale", "input_zero_point", "input_global_scale", "input_scale_ub",
 		"output_scale", "output_zero_point", "k_scale", "v_scale", "q_scale", "k_zero_point", "v_zero_point",
@@ -141,12 +141,12 @@ func forActivations(name string) bool {
 }
 
 // cutLast splits a tensor's name at its last dot.
-func cutLast(name string) (module, last string, ok bool) {
+func cutLast(name string) (module, last string) {
 	i := strings.LastIndexByte(name, '.')
 	if i < 0 {
-		return "", name, false
+		return "", name
 	}
-	return name[:i], name[i+1:], true
+	return name[:i], name[i+1:]
 }
 
 // Quantised is the format in which the files store a quantised tensor; "" for others, and

@@ -23,7 +23,7 @@ var quantisedParts = []string{
 
 // quantised reports whether a tensor has codes of a format that config.json describes.
 func (w *Weights) quantised(name string) bool {
-	_, last, _ := cutLast(name)
+	_, last := cutLast(name)
 	dtype := w.DType(name)
 	return last == "qweight" || last == "weight_packed" || last == "weight" && (dtype == "I8" || dtype == fp8DType)
 }
