@@ -54,11 +54,19 @@ type Board struct {
 	handlers map[string]handler
 	checking sync.Mutex // only one request at a time checks a configuration
 	streams  chan struct{}
+	slots    chan struct{} // of runs that are read at the same time
+	readers  task.Group
+	closing  context.Context // ends with Serve
+	close    context.CancelFunc
 
 	mu   sync.Mutex
 	runs runs
 	jobs []*job // in the order in which they were started
 }
+
+// mostReaders is the maximum number of runs that are read at the same time: each may take as much
+// memory as its selections.
+const mostReaders = 4
 
 // mostStreams is the maximum number of pages that follow runs at the same time.
 const mostStreams = 64
@@ -68,7 +76,9 @@ func Open(o Options) (*Board, error) {
 	if o.Every == 0 {
 		o.Every = time.Second
 	}
-	b := &Board{options: o, streams: make(chan struct{}, mostStreams), runs: runs{loaded: map[string]*loaded{}, progress: map[string]reached{}}}
+	b := &Board{options: o, streams: make(chan struct{}, mostStreams), slots: make(chan struct{}, mostReaders)}
+	b.runs = runs{loaded: map[string]*loaded{}, reading: map[string]chan struct{}{}, progress: map[string]reached{}}
+	b.closing, b.close = context.WithCancel(context.Background())
 	var err error
 	if b.dir, err = filepath.Abs(o.Dir); err == nil {
 		b.dir, err = filepath.EvalSymlinks(b.dir)
@@ -105,6 +115,8 @@ func (b *Board) Serve(ctx context.Context) error {
 		ErrorLog:          slog.NewLogLogger(b.options.Log.Handler(), slog.LevelDebug),
 	}
 	defer context.AfterFunc(ctx, func() { _ = server.Close() })() // ends the open event streams
+	defer b.readers.Wait()
+	defer b.close()
 	if err := server.Serve(b.listener); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("board: %w", err)
 	}

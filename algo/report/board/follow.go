@@ -5,6 +5,7 @@ import (
 	_ "embed"
 	"encoding/json"
 	"fmt"
+	"math"
 	"net/http"
 	"reflect"
 	"slices"
@@ -29,6 +30,7 @@ const (
 	ticked     = 4                // runs that are shown by default
 	beat       = 15 * time.Second // after which an idle connection gets a sign of life
 	patience   = 30 * time.Second // for a page that does not read what is sent
+	atOnce     = time.Second / 4  // that a page waits for a run to be read
 )
 
 // live is the data for the page's script beside the report's document.
@@ -48,8 +50,10 @@ func (b *Board) page(w http.ResponseWriter, r *http.Request) error {
 	}
 	runs := []*page.Run{}
 	for _, name := range names {
-		if l := b.load(r.Context(), name); l != nil {
+		if l := b.load(r.Context(), name, atOnce); l != nil {
 			runs = append(runs, l.run)
+		} else {
+			runs = append(runs, b.unread(name))
 		}
 	}
 	b.mu.Lock()
@@ -141,9 +145,9 @@ func (b *Board) sendChanges(r *http.Request, s *stream) error {
 	}
 	var runs []*page.Run
 	for _, name := range b.asked(r, summaries) {
-		l := b.load(r.Context(), name)
+		l := b.load(r.Context(), name, 0)
 		if l == nil {
-			return r.Context().Err()
+			continue // its turn comes when it has been read
 		}
 		runs = append(runs, l.run)
 		if err := s.run(name, l); err != nil {
@@ -232,7 +236,7 @@ func (b *Board) compare(w http.ResponseWriter, r *http.Request) error {
 	var runs []*page.Run
 	var dirs []string
 	for _, name := range names {
-		l := b.load(r.Context(), name)
+		l := b.load(r.Context(), name, math.MaxInt64)
 		if l == nil {
 			return context.Cause(r.Context())
 		}

@@ -4,12 +4,16 @@ import (
 	"bufio"
 	"encoding/json"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	"dataflex.dev/dataflex/data/storage"
 )
 
 // listener reads server-sent events.
@@ -239,5 +243,74 @@ func TestCompared(t *testing.T) {
 	}
 	if status, _ := s.get("compare?table=overlap.csv&run=one&run=three"); status != 404 {
 		t.Errorf("an overlap with a run that chose nothing: %d", status)
+	}
+}
+
+// held is a file system on which opening a path waits until it is released.
+type held struct {
+	storage.FS
+	path     string
+	opened   chan struct{} // closed when somebody waits
+	released chan struct{}
+	once     sync.Once
+}
+
+func (h *held) OpenFile(name string, flag int, perm fs.FileMode) (storage.File, error) {
+	if name == h.path {
+		h.once.Do(func() { close(h.opened) })
+		<-h.released
+	}
+	return h.FS.OpenFile(name, flag, perm)
+}
+
+// TestALargeRunHoldsNothingUp: while the files of one run are being read, its page is there and
+// says so, the pages and the list of the others are complete, and its events bring the rest.
+func TestALargeRunHoldsNothingUp(t *testing.T) {
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"large", "small"} {
+		if err := os.CopyFS(filepath.Join(dir, name), os.DirFS("../page/testdata/runs/select")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	disk := &held{FS: storage.OS, path: filepath.Join(dir, "large", "report_data.jsonl"), opened: make(chan struct{}), released: make(chan struct{})}
+	t.Cleanup(storage.Mount(dir, disk))
+	s := serve(t, Options{Dir: dir, Home: t.TempDir()})
+	release := sync.OnceFunc(func() { close(disk.released) })
+	t.Cleanup(release) // before the board is closed
+
+	const reading, choice = "its files are being read", `"choice":{`
+	if _, body := s.get("?run=large"); !strings.Contains(body, reading) || strings.Contains(body, choice) {
+		t.Error("the page of the run being read does not say that it is")
+	}
+	<-disk.opened
+	if _, body := s.get("?run=small"); strings.Contains(body, reading) || !strings.Contains(body, choice) {
+		t.Error("the page of the other run is not complete")
+	}
+	if _, body := s.get("?run=large&run=small"); strings.Count(body, reading) != 1 || strings.Count(body, choice) != 1 {
+		t.Error("the page of both has not one of them")
+	}
+	type change struct {
+		Name  string
+		Whole bool
+		Set   map[string]json.RawMessage
+	}
+	l := s.listen("run=large&run=small")
+	l.next("run", func(raw json.RawMessage) bool {
+		c := decoded[change](t, raw)
+		if c.Name == "large" {
+			t.Error("the run being read is sent")
+		}
+		return c.Whole && c.Set["choice"] != nil
+	})
+	release()
+	l.next("run", func(raw json.RawMessage) bool {
+		c := decoded[change](t, raw)
+		return c.Name == "large" && c.Whole && c.Set["choice"] != nil
+	})
+	if _, body := s.get("?run=large"); strings.Contains(body, reading) || !strings.Contains(body, choice) {
+		t.Error("the run that has been read is not shown")
 	}
 }

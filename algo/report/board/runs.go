@@ -20,11 +20,12 @@ import (
 
 // runs is what is known about the folder; it is refreshed when it is old.
 type runs struct {
-	seen   time.Time // when the folder was last walked
-	took   time.Duration
-	names  []string
-	notes  []string // what was left out
-	loaded map[string]*loaded
+	seen    time.Time // when the folder was last walked
+	took    time.Duration
+	names   []string
+	notes   []string // what was left out
+	loaded  map[string]*loaded
+	reading map[string]chan struct{} // of the runs being read: closed at the end
 
 	progress map[string]reached
 }
@@ -155,31 +156,78 @@ type part struct {
 	version int
 }
 
-// load reads a run, but only if its files have changed, and less often the longer it takes. A
-// run that cannot be read has a state that says so.
-func (b *Board) load(ctx context.Context, name string) *loaded {
+// load returns a run as it was last read. If its files have changed since, it is read again,
+// less often the longer it takes; waiting for that ends after patience, or with ctx, so that the
+// page of a large run, and of those beside it, is there at once: its events bring the rest. nil:
+// it has not been read yet.
+func (b *Board) load(ctx context.Context, name string, patience time.Duration) *loaded {
+	b.mu.Lock()
+	r := b.reading(name)
+	was := b.runs.loaded[name]
+	b.mu.Unlock()
+	if r == nil {
+		return was
+	}
+	waited := time.NewTimer(patience)
+	defer waited.Stop()
+	select {
+	case <-r:
+	case <-waited.C:
+		return was
+	case <-ctx.Done():
+		return was
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	return b.runs.loaded[name]
+}
+
+// reading starts to read a run if that is due, and returns what is closed when it has been read;
+// nil: what is loaded is still right. The caller holds mu.
+func (b *Board) reading(name string) <-chan struct{} {
+	if r := b.runs.reading[name]; r != nil {
+		return r
+	}
+	if b.closing.Err() != nil {
+		return nil
+	}
 	was := b.runs.loaded[name]
 	life := b.life(name)
 	same := was != nil && was.state == life.state
 	if same && time.Since(was.at) < max(b.options.Every, share*was.took) {
-		return was
+		return nil
 	}
 	stamp := b.stamp(name)
 	if same && was.stamp == stamp {
 		was.at = time.Now()
-		return was
+		return nil
 	}
-	started := time.Now()
-	run := b.read(ctx, name, life)
-	if run == nil { // the request was cancelled
-		return was
-	}
-	now := &loaded{state: life.state, stamp: stamp, run: run, took: time.Since(started), at: time.Now()}
-	now.parts = versions(run, was)
-	b.runs.loaded[name] = now
-	return now
+	done := make(chan struct{})
+	b.runs.reading[name] = done
+	b.readers.Go(func() {
+		b.slots <- struct{}{}
+		started := time.Now()
+		run := b.read(b.closing, name, life)
+		<-b.slots
+		var now *loaded
+		if run != nil { // nil: the board is closing
+			now = &loaded{state: life.state, stamp: stamp, run: run, took: time.Since(started), at: time.Now()}
+			now.parts = versions(run, was)
+		}
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if now != nil {
+			b.runs.loaded[name] = now
+		}
+		delete(b.runs.reading, name)
+		close(done)
+	})
+	return done
+}
+
+// unread is what a page shows of a run that has not been read yet.
+func (b *Board) unread(name string) *page.Run {
+	return &page.Run{Name: name, Dir: b.path(name), TrainType: "–", State: "its files are being read", Facts: [][2]string{}, Curves: []page.Curve{}}
 }
 
 // read reads a run; nil where ctx was cancelled.
