@@ -20,7 +20,11 @@ func runAccess(b *block, w *warp, o *op, m uint32) status {
 	w.addresses(a)
 	switch a.space {
 	case spaceShared:
-		b.sharedAccess(w, o, a, m)
+		if a.cluster {
+			b.clusterAccess(w, o, a, m)
+		} else {
+			b.sharedAccess(w, o, a, m)
+		}
 	case spaceParam:
 		b.paramAccess(w, o, a, m)
 	default:
@@ -65,7 +69,7 @@ func (b *block) genericAccess(w *warp, o *op, a *access, m uint32) {
 			for i := range w.addr {
 				w.addr[i] &= windowMask
 			}
-			b.sharedAccess(w, o, a, g)
+			b.clusterAccess(w, o, a, g)
 			w.addresses(a)
 		case win == localWindow>>windowShift:
 			b.localAccess(w, o, a, g)

@@ -21,21 +21,24 @@ type warp struct {
 	t64   row64
 	addr  row64 // addresses of the current memory instruction
 
-	clock        vclock // accesses of others that the whole warp is ordered after
-	partial      []partialClock
-	fenced       row // stamp of each lane's last fence.proxy.async
-	copies       []copyGroup
-	open         []copyRequest
-	bulk         *[32]bulkQueue // nil until a thread stores in bulk
-	wgOpen       []wgmmaOp
-	wgGroups     [][]wgmmaOp
-	wgFence      bool
-	wgCount      int    // number of wgmmas issued
-	clusterPhase int    // barrier.cluster arrivals
-	spurious     uint32 // lanes whose wait has already failed once without cause
-	registers    int    // per thread, set by setmaxnreg; 0: as at the start
-	registersOp  *op    // the instruction that set them
-	sincePoll    int    // instructions since its last unsuccessful poll
+	clock       vclock // accesses of others that the whole warp is ordered after
+	partial     []partialClock
+	fenced      row // stamp of each lane's last fence.proxy.async
+	copies      []copyGroup
+	open        []copyRequest
+	bulk        *[32]bulkQueue // nil until a thread stores in bulk
+	wgOpen      []wgmmaOp
+	wgGroups    [][]wgmmaOp
+	wgFence     bool
+	wgCount     int    // number of wgmmas issued
+	spurious    uint32 // lanes whose wait has already failed once without cause
+	registers   int    // per thread, set by setmaxnreg; 0: as at the start
+	registersOp *op    // the instruction that set them
+	sincePoll   int    // instructions since its last unsuccessful poll
+
+	home             *block
+	arrived, awaited uint32 // lanes that have arrived at barrier.cluster; that have not waited for it yet
+	met              uint8  // blocks of the cluster that are known to run
 }
 
 // barrier is one of a block's sixteen barriers (bar.sync).
@@ -65,12 +68,11 @@ type block struct {
 	local    []byte // threads * localBytes
 	localSet []byte
 
-	now, base                    uint32 // stamps: each access gets now, everything before base is ordered
-	agents                       int    // threads and mbarriers
-	clusterArrived, clusterPhase int
-	mbars                        map[uint32]*mbarrier
-	lastTouch                    []lastTouch
-	vectors                      int // entries of lastTouch in use since the last barrier of the whole block
+	now, base uint32 // stamps: each access gets now, everything before base is ordered
+	agents    int    // threads and mbarriers
+	mbars     map[uint32]*mbarrier
+	lastTouch []lastTouch
+	vectors   int // entries of lastTouch in use since the last barrier of the whole block
 
 	tileA, tileB8 tile // scratch of the matrix instructions
 
@@ -85,6 +87,14 @@ type block struct {
 	check     bool
 	count     bool
 	rng       *rand.Rand // nil: warps in order, no preemption
+
+	cluster *cluster
+	rank    int
+	first   int    // of the block's threads, and behind them its mbarriers, in vector clocks
+	began   uint32 // the last stamp before the block
+	over    bool
+	foreign map[int][]foreignAccess // by word of smem: accesses of other blocks
+	visits  map[int]visit           // by thread of another block: its last access to this one
 }
 
 // States of a byte of shared memory.
@@ -106,7 +116,7 @@ func newBlock(k *kernel, threads, shared int) *block {
 	b.agents = threads
 	b.now = 1
 	for i := range (threads + 31) / 32 {
-		w := &warp{id: i, r32: make([]row, k.regs32), r64: make([]row64, k.regs64), p: make([]uint32, k.preds)}
+		w := &warp{home: b, id: i, r32: make([]row, k.regs32), r64: make([]row64, k.regs64), p: make([]uint32, k.preds)}
 		for v, s := range k.const32 {
 			for j := range w.r32[s] {
 				w.r32[s][j] = v
@@ -133,11 +143,12 @@ func (b *block) start(ctaid [3]int) {
 	clear(b.state)
 	clear(b.localSet)
 	b.barriers = [16]barrier{}
-	b.clusterArrived, b.clusterPhase = 0, 0
+	b.over, b.began, b.foreign, b.visits = false, b.base-1, nil, nil
 	for i, w := range b.warps {
 		n := min(32, b.threads-32*i)
 		w.live = uint32(1<<n - 1)
-		w.done, w.spurious, w.wgFence, w.clusterPhase = false, 0, false, 0
+		w.done, w.spurious, w.wgFence = false, 0, false
+		w.arrived, w.awaited, w.met = 0, 0, 0
 		w.frags = append(w.frags[:0], fragment{mask: w.live})
 		w.clock, w.partial, w.fenced = nil, nil, row{}
 		w.copies, w.open, w.wgOpen, w.wgGroups = nil, nil, nil, nil
@@ -146,49 +157,27 @@ func (b *block) start(ctaid [3]int) {
 	}
 }
 
-const (
-	quantum      = 1 << 16 // instructions that a warp may run before others have a turn
-	idleRounds   = 64      // rounds without progress after which a deadlock is reported
-	defaultSteps = 1 << 32 // instructions after which a block counts as runaway
-)
-
-// execute runs the block until all threads have exited.
-func (b *block) execute() {
-	idle := 0
-	for {
-		b.progress = false
+// round gives every warp a turn and returns how many are not done.
+func (b *block) round() (left int) {
+	b.progress = false
+	if b.rng != nil {
+		b.rng.Shuffle(len(b.order), func(i, j int) { b.order[i], b.order[j] = b.order[j], b.order[i] })
+	}
+	for _, i := range b.order {
+		w := b.warps[i]
+		if w.done {
+			continue
+		}
+		budget := quantum
 		if b.rng != nil {
-			b.rng.Shuffle(len(b.order), func(i, j int) { b.order[i], b.order[j] = b.order[j], b.order[i] })
+			budget = 1 + b.rng.IntN(64)
 		}
-		left := 0
-		for _, i := range b.order {
-			w := b.warps[i]
-			if w.done {
-				continue
-			}
-			budget := quantum
-			if b.rng != nil {
-				budget = 1 + b.rng.IntN(64)
-			}
-			b.exec(w, budget)
-			if !w.done {
-				left++
-			}
-		}
-		if left == 0 {
-			b.finish()
-			return
-		}
-		if b.progress {
-			idle = 0
-		} else if idle++; idle > idleRounds {
-			b.deadlock()
-		}
-		if b.steps > b.run.maxSteps {
-			w := b.firstAlive()
-			b.fault(w, &b.k.code[w.frags[0].pc], firstLane(w.frags[0].mask), Runaway, "the block has run %d instructions and is here", b.steps)
+		b.exec(w, budget)
+		if !w.done {
+			left++
 		}
 	}
+	return left
 }
 
 func (b *block) firstAlive() *warp {
@@ -200,23 +189,6 @@ func (b *block) firstAlive() *warp {
 	return b.warps[0]
 }
 
-// deadlock reports a warp that waits, and the place where another one waits.
-func (b *block) deadlock() {
-	w := b.firstAlive()
-	f := w.frags[0]
-	at := max(f.pc-1, 0)
-	if f.wait == forLanes {
-		at = f.pc
-	}
-	other := "nothing else runs"
-	for _, v := range b.warps {
-		if !v.done && v != w {
-			other = "warp " + itoa(v.id) + " waits at " + b.where(max(v.frags[0].pc-1, 0))
-		}
-	}
-	b.fault(w, &b.k.code[at], firstLane(f.mask), Deadlock, "every warp waits: warp %d here, %s", w.id, other)
-}
-
 // arrive counts lanes m at barrier id; stay is true if they wait there.
 func (b *block) arrive(w *warp, o *op, id int, m uint32, expected int, stay bool) {
 	q := &b.barriers[id]
@@ -225,7 +197,7 @@ func (b *block) arrive(w *warp, o *op, id int, m uint32, expected int, stay bool
 	}
 	q.expected = expected
 	q.arrived += bits.OnesCount32(m)
-	if b.check && (expected != 0) {
+	if b.check && (expected != 0 || len(b.cluster.blocks) > 1) {
 		b.release(&q.clock, w, m)
 	}
 	if q.expected != 0 && q.arrived > q.expected {

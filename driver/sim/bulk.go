@@ -11,6 +11,8 @@ type bulkCopy struct {
 	dst   int
 	bytes int
 	src   uint64     // of a contiguous copy
+	from  *block     // in whose shared memory src is; nil: global memory
+	stamp uint32     // of the issue, if from
 	box   *tensorMap // of a TMA copy
 	at    [5]int32
 }
@@ -47,6 +49,7 @@ type bulkOp struct {
 	size          int32 // slot of the byte count
 	coords        []int32
 	add           bool
+	blocks        int32 // slot of the mask of blocks that get a multicast, or -1
 }
 
 func (d *decoder) bulk() {
@@ -87,13 +90,15 @@ func (d *decoder) bulk() {
 	}
 	x := &bulkOp{}
 	d.k.narrowSync = true
-	if d.maybe("shared::cluster", "shared::cta") != "" {
-		d.one("global")
+	if in := d.maybe("shared::cluster", "shared::cta"); in != "" {
+		from := spaceNames[d.one("global", "shared::cta")]
 		d.one("mbarrier::complete_tx::bytes")
-		policy := d.opt("L2::cache_hint")
-		x.dst, x.src, x.bar = d.bulkAccess(0, spaceShared), d.bulkAccess(1, spaceGlobal), d.bulkAccess(3, spaceShared)
+		x.dst, x.src, x.bar = d.bulkAccess(0, spaceShared), d.bulkAccess(1, from), d.bulkAccess(3, spaceShared)
 		x.size = d.src(2, tU32)
-		d.bulkLoad(x, policy, 4)
+		if from == spaceShared && in != "shared::cluster" {
+			d.fail("a copy within shared memory is to .shared::cluster")
+		}
+		d.bulkLoad(x, in, 4)
 		return
 	}
 	d.one("global")
@@ -115,16 +120,12 @@ func (d *decoder) bulkTensor(add bool) {
 	d.k.narrowSync = true
 	rank := int(d.one("1d", "2d", "3d", "4d", "5d")[0] - '0')
 	x := &bulkOp{add: add}
-	if !add && d.maybe("shared::cluster", "shared::cta") != "" {
+	if in := d.maybe("shared::cluster", "shared::cta"); !add && in != "" {
 		d.one("global")
 		d.opt("tile")
 		d.one("mbarrier::complete_tx::bytes")
-		if d.opt("multicast::cluster") {
-			d.fail("multicast: clusters are not supported")
-		}
-		policy := d.opt("L2::cache_hint")
 		x.dst, x.src, x.bar = d.bulkAccess(0, spaceShared), d.tensorOperand(1, rank, x), d.bulkAccess(2, spaceShared)
-		d.bulkLoad(x, policy, 3)
+		d.bulkLoad(x, in, 3)
 		return
 	}
 	d.one("global")
@@ -158,8 +159,18 @@ func (d *decoder) tensorOperand(i, rank int, x *bulkOp) *access {
 	return a
 }
 
-func (d *decoder) bulkLoad(x *bulkOp, policy bool, next int) {
-	if policy {
+// bulkLoad decodes the end of a copy into shared memory: operands from next on.
+func (d *decoder) bulkLoad(x *bulkOp, in string, next int) {
+	x.blocks = -1
+	x.dst.cluster, x.bar.cluster = in == "shared::cluster", in == "shared::cluster"
+	if d.opt("multicast::cluster") {
+		if in != "shared::cluster" || x.src.space == spaceShared {
+			d.fail("a multicast is from .global to .shared::cluster")
+		}
+		x.blocks = d.src(next, tB16)
+		next++
+	}
+	if d.opt("L2::cache_hint") {
 		d.src(next, tB64)
 	}
 	d.o.mem, d.o.ext = &access{space: spaceGlobal, bulk: true}, x
@@ -258,43 +269,6 @@ func (b *block) bulkSize(w *warp, o *op, lane int, x *bulkOp) int {
 	return n
 }
 
-func runBulkLoad(b *block, w *warp, o *op, m uint32) status {
-	x := o.ext.(*bulkOp)
-	for ; m != 0; m &= m - 1 {
-		i := firstLane(m)
-		c := bulkCopy{w: w, o: o, lane: i}
-		if x.coords != nil {
-			c.box, c.at = b.tensorAt(w, o, i, x.src, x.coords)
-			c.bytes = c.box.bytes()
-		} else {
-			c.src, c.bytes = w.at(x.src, i), b.bulkSize(w, o, i, x)
-			if c.src&15 != 0 {
-				b.fault(w, o, i, Misaligned, "source %#x: 16-byte alignment", c.src)
-			}
-		}
-		c.dst = b.sharedRange(w, o, i, w.at(x.dst, i), c.bytes, c.box)
-		q := b.mbarrierAt(w, o, i, w.at(x.bar, i))
-		b.visible(w, o, i, q)
-		if b.check && !q.fenced {
-			b.fault(w, o, i, ProxyHazard, "the mbarrier at shared+%d was initialised without a fence.mbarrier_init after it", q.addr-sharedBase)
-		}
-		st := b.state[c.dst : c.dst+c.bytes]
-		if b.check {
-			if !plainState(st) {
-				b.badState(w, o, i, c.dst, c.bytes)
-			}
-			b.checkRange(w, o, i, c.dst, c.bytes, rangeWrite)
-		}
-		for j := range st {
-			st[j] = inFlight
-		}
-		q.landing = append(q.landing, c)
-		b.countBulk(o, &c)
-	}
-	b.progress = true
-	return next
-}
-
 func (b *block) countBulk(o *op, c *bulkCopy) {
 	n := &b.counts[o.index]
 	if c.box == nil {
@@ -308,35 +282,6 @@ func (b *block) countBulk(o *op, c *bulkCopy) {
 			n.asyncUnits += (addr+uint64(hi)-1)>>5 - (addr+uint64(lo))>>5 + 1
 		}
 	})
-}
-
-// landBulk completes a copy: it writes the bytes and counts them on q.
-func (b *block) landBulk(q *mbarrier, c *bulkCopy) {
-	if c.box == nil {
-		src := b.globalRange(c.w, c.o, c.lane, c.src, c.bytes)
-		copy(b.smem[c.dst:], src)
-	} else {
-		c.box.rows(c.at, func(at int, addr uint64, lo, hi int) {
-			row := make([]byte, c.box.rowBytes())
-			if hi > lo {
-				copy(row[lo:hi], b.globalRange(c.w, c.o, c.lane, addr+uint64(lo), hi-lo))
-			}
-			for k := 0; k < len(row); k += 16 {
-				p := swizzle(uint32(c.dst+at+k), c.box.swizzle)
-				copy(b.smem[p:p+16], row[k:])
-			}
-		})
-	}
-	setWritten(b.state[c.dst : c.dst+c.bytes])
-	if b.check {
-		b.markRange(c.dst, c.bytes, uint16(q.agent))
-		q.clock.grow(b.agents)
-		q.clock[q.agent] = b.now
-		b.now++
-	}
-	q.tx -= c.bytes
-	b.progress = true
-	q.completePhase()
 }
 
 // globalRange is n bytes of global memory that an asynchronous copy reads.
@@ -433,6 +378,8 @@ func (b *block) finish() {
 			b.fault(c.w, c.o, c.lane, AsyncHazard, "the block ends before this copy into its shared memory was waited for")
 		}
 	}
+	b.checkVisits()
+	b.checkCopiesOut()
 	b.checkWarpgroups()
 	b.checkRegisters()
 }

@@ -18,7 +18,9 @@ func decodeAtomic(d *decoder) {
 	if d.maybe("relaxed", "acquire", "release", "acq_rel") != "" || len(d.mods) > 0 {
 		d.maybe("cta", "cluster", "gpu", "sys")
 	}
-	s := spaceNames[d.maybe("global", "shared", "shared::cta")]
+	in := d.maybe("global", "shared", "shared::cta", "shared::cluster")
+	s := spaceNames[in]
+	a.cluster = in == "shared::cluster"
 	d.maybe("cta", "cluster", "gpu", "sys")
 	how := d.one("add", "min", "max", "and", "or", "xor", "exch", "cas", "inc", "dec")
 	noftz := d.opt("noftz")
@@ -134,14 +136,23 @@ func runAtomic(b *block, w *warp, o *op, m uint32) status {
 func (b *block) resolve(w *warp, o *op, a *access, lane, n int) (mem, state []byte, at int) {
 	addr := w.addr[lane]
 	if a.space == spaceShared || a.space == spaceGeneric && addr>>windowShift == sharedWindow>>windowShift {
-		at = b.sharedAddress(w, o, lane, addr&windowMask, n)
-		if b.check && !plainState(b.state[at:at+n]) {
-			b.badState(w, o, lane, at, n)
+		t := b
+		if a.inClusterSpace() {
+			t, addr = b.peer(w, o, lane, addr&windowMask>>rankShift), addr&offsetMask
+		}
+		at = t.sharedAddress(w, o, lane, addr&windowMask, n)
+		if b.check && !plainState(t.state[at:at+n]) {
+			t.badState(w, o, lane, at, n)
+		}
+		if b.check && t != b {
+			t.visit(w, o, lane)
+			t.touched(w, o, lane, at, n, touchAtomic, false)
+			return t.smem, t.state, at
 		}
 		if b.check {
 			b.noteAtomic(w, o, lane, at, n)
 		}
-		return b.smem, b.state, at
+		return t.smem, t.state, at
 	}
 	buf := b.buffer(w, o, lane, addr)
 	return buf.data, buf.set, b.place(w, o, lane, buf, addr, n)

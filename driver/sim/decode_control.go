@@ -318,36 +318,6 @@ func (b *block) reduced(w *warp, f *fragment, q *barrier) {
 	}
 }
 
-// clusterBarrier: a cluster is one block, so its barrier is a further barrier of the block,
-// split into arrive and wait.
-func (d *decoder) clusterBarrier() {
-	what := d.one("arrive", "wait")
-	d.maybe("release", "relaxed", "acquire")
-	aligned := d.opt("aligned")
-	run := func(b *block, w *warp, o *op, m uint32) status {
-		if what == "arrive" {
-			b.clusterArrived += bits.OnesCount32(m)
-			if b.clusterArrived >= b.live {
-				b.clusterArrived = 0
-				b.clusterPhase++
-				b.barrierOfAll()
-			}
-			w.clusterPhase++
-			b.progress = true
-			return next
-		}
-		if w.clusterPhase > b.clusterPhase {
-			return b.poll(w, o, m)
-		}
-		return next
-	}
-	if aligned {
-		d.wholeWarp(run)
-	} else {
-		d.fail("only the .aligned form")
-	}
-}
-
 // poll leaves lanes m before the op, to try again when others have run.
 func (b *block) poll(w *warp, o *op, m uint32) status {
 	w.splitOff(o, m, polled).pc = o.index

@@ -9,7 +9,7 @@ var opcodes map[string]func(*decoder)
 func init() {
 	opcodes = map[string]func(*decoder){}
 	for _, t := range []map[string]func(*decoder){
-		integerOpcodes, floatOpcodes, moveOpcodes, controlOpcodes, warpOpcodes, matrixOpcodes, asyncOpcodes, hopperOpcodes,
+		integerOpcodes, floatOpcodes, moveOpcodes, controlOpcodes, warpOpcodes, matrixOpcodes, asyncOpcodes, hopperOpcodes, clusterOpcodes,
 	} {
 		for n, f := range t {
 			opcodes[n] = f

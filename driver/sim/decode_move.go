@@ -25,6 +25,8 @@ func decodeMov(d *decoder) {
 			w.p[o.d] = w.p[o.d]&^m | all&m
 			return next
 		}
+	case t == tPred && src.kind == special && src.name == "is_explicit_cluster":
+		d.explicitCluster()
 	case t == tPred:
 		p, neg := d.predicate(1)
 		if neg {
@@ -142,22 +144,6 @@ var specials = map[string]func(b *block, w *warp, lane int) uint32{
 	"dynamic_smem_size": func(b *block, _ *warp, _ int) uint32 { return uint32(len(b.smem) - b.k.static) },
 	"total_smem_size":   func(b *block, _ *warp, _ int) uint32 { return uint32(len(b.smem) - sharedBase) },
 
-	// A cluster is one block.
-	"clusterid.x":      func(b *block, _ *warp, _ int) uint32 { return uint32(b.ctaid[0]) },
-	"clusterid.y":      func(b *block, _ *warp, _ int) uint32 { return uint32(b.ctaid[1]) },
-	"clusterid.z":      func(b *block, _ *warp, _ int) uint32 { return uint32(b.ctaid[2]) },
-	"nclusterid.x":     func(b *block, _ *warp, _ int) uint32 { return uint32(b.nctaid[0]) },
-	"nclusterid.y":     func(b *block, _ *warp, _ int) uint32 { return uint32(b.nctaid[1]) },
-	"nclusterid.z":     func(b *block, _ *warp, _ int) uint32 { return uint32(b.nctaid[2]) },
-	"cluster_ctarank":  func(*block, *warp, int) uint32 { return 0 },
-	"cluster_ctaid.x":  func(*block, *warp, int) uint32 { return 0 },
-	"cluster_ctaid.y":  func(*block, *warp, int) uint32 { return 0 },
-	"cluster_ctaid.z":  func(*block, *warp, int) uint32 { return 0 },
-	"cluster_nctarank": func(*block, *warp, int) uint32 { return 1 },
-	"cluster_nctaid.x": func(*block, *warp, int) uint32 { return 1 },
-	"cluster_nctaid.y": func(*block, *warp, int) uint32 { return 1 },
-	"cluster_nctaid.z": func(*block, *warp, int) uint32 { return 1 },
-
 	// Clocks count the block's instructions: they increase, and are the same in every run.
 	"clock":    func(b *block, _ *warp, _ int) uint32 { return uint32(b.steps) },
 	"clock_hi": func(b *block, _ *warp, _ int) uint32 { return uint32(b.steps >> 32) },
@@ -234,7 +220,8 @@ func (d *decoder) symbolSpace(o *operand, s space) {
 
 var spaceNames = map[string]space{
 	"": spaceGeneric, "global": spaceGlobal, "shared": spaceShared, "shared::cta": spaceShared,
-	"const": spaceConst, "param": spaceParam, "param::entry": spaceParam, "local": spaceLocal,
+	"shared::cluster": spaceShared,
+	"const":           spaceConst, "param": spaceParam, "param::entry": spaceParam, "local": spaceLocal,
 }
 
 // cacheHints consumes modifiers that only affect caches: results do not depend on them.
@@ -258,7 +245,9 @@ func decodeLoadStore(d *decoder) {
 		d.fail(".%s of %s", order, d.base)
 	}
 	a.sync = order != "" && order != "weak"
-	s := spaceNames[d.maybe("global", "shared", "shared::cta", "const", "param", "param::entry", "local")]
+	in := d.maybe("global", "shared", "shared::cta", "shared::cluster", "const", "param", "param::entry", "local")
+	s := spaceNames[in]
+	a.cluster = in == "shared::cluster"
 	d.maybe("ca", "cg", "cs", "lu", "cv", "wb", "wt")
 	if !a.store && s == spaceGlobal {
 		d.opt("nc")
@@ -339,7 +328,7 @@ func (d *decoder) checkParam(o *operand, a *access) {
 // change: the others already include their window.
 func decodeCvta(d *decoder) {
 	to := d.opt("to")
-	s := d.one("global", "shared", "shared::cta", "local", "const", "param", "param::entry")
+	s := d.one("global", "shared", "shared::cta", "shared::cluster", "local", "const", "param", "param::entry")
 	d.typ(tU64)
 	if !strings.HasPrefix(s, "shared") {
 		d.alu64(tU64, 1, move64)
@@ -353,7 +342,7 @@ func decodeCvta(d *decoder) {
 }
 
 func decodeIsspacep(d *decoder) {
-	s := d.one("global", "shared", "shared::cta", "local", "const", "param")
+	s := d.one("global", "shared", "shared::cta", "shared::cluster", "local", "const", "param")
 	d.o.d, d.o.a = d.dst(0, tPred), d.src(1, tU64)
 	d.o.b = d.o.a
 	d.o.kind = kindCmp64
@@ -361,7 +350,9 @@ func decodeIsspacep(d *decoder) {
 		for i, v := range a {
 			in := v>>windowShift <= firstWindow
 			switch s {
-			case "shared", "shared::cta":
+			case "shared", "shared::cta": // another block's is in shared::cluster only
+				in = v>>rankShift == sharedWindow>>rankShift
+			case "shared::cluster":
 				in = v>>windowShift == sharedWindow>>windowShift
 			case "local":
 				in = v>>windowShift == localWindow>>windowShift

@@ -37,7 +37,7 @@ func TestWhatIsNotKnownIsRefusedWithItsLine(t *testing.T) {
 		{"setmaxnreg.inc.sync.aligned.u32 100;", "not a multiple of 8"},
 		{"ld.param.u64 %rd1, [p0+4];", "bytes [4..12)"},
 		{"fence.proxy.alias;", ""},
-		{"cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes.multicast::cluster [%r1], [%rd0, {%r1, %r2}], [%r3], %h1;", "multicast"},
+		{"cp.async.bulk.tensor.2d.shared::cta.global.tile.mbarrier::complete_tx::bytes.multicast::cluster [%r1], [%rd0, {%r1, %r2}], [%r3], %h1;", "a multicast is from"},
 	} {
 		d := New(Options{})
 		text := kernelText("\n"+c.code, "%rd0")

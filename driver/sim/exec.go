@@ -226,6 +226,7 @@ func (w *warp) wake(reason wait) {
 func (b *block) exit(w *warp, pc int32, mask, m uint32) bool {
 	w.live &^= m
 	b.live -= bits.OnesCount32(m)
+	b.cluster.leave(w, m)
 	b.progress = true
 	if m != mask {
 		w.frags[0].mask, w.frags[0].pc = mask&^m, pc+1

@@ -23,6 +23,7 @@ const (
 	BadTMA         = "TMA misuse"
 	BadWgmma       = "wgmma misuse"
 	BadRegisters   = "setmaxnreg misuse"
+	BadCluster     = "cluster misuse"
 	Trap           = "trap"
 	IllegalAddress = "illegal address"
 )
@@ -51,14 +52,14 @@ func (f *Fault) Error() string {
 		f.Block[0], f.Block[1], f.Block[2], f.Thread[0], f.Thread[1], f.Thread[2], f.Message)
 }
 
-// fault stops the block. It unwinds to runBlocks by panic: memory accesses are deep in the
+// fault stops the block. It unwinds to runClusters by panic: memory accesses are deep in the
 // executor's inner loops, which have no error results for that reason.
 func (b *block) fault(w *warp, o *op, lane int, kind, format string, args ...any) {
 	st := &b.k.statements[o.statement]
 	panic(&Fault{
 		Kind: kind, Kernel: b.k.name, Line: st.line, Source: st.pos.String(),
 		Text:    strings.TrimSuffix(strings.TrimSpace(b.k.module.source[st.line-1]), ";"),
-		Block:   b.ctaid,
+		Block:   w.home.ctaid,
 		Thread:  b.threadIndex(w.id*32 + lane),
 		Message: fmt.Sprintf(format, args...),
 	})

@@ -142,6 +142,29 @@ type hazard struct {
 	wMask          uint8
 }
 
+// sameCluster is the other block of b's cluster that has that number in a hazard, or nil.
+func (b *block) sameCluster(number int32) *block {
+	for _, t := range b.cluster.blocks {
+		if t != b && int32(t.index()+1) == number {
+			return t
+		}
+	}
+	return nil
+}
+
+// everyThread reports that f holds for a thread, or for all if tid stands for several.
+func (b *block) everyThread(tid uint16, f func(tid int) bool) bool {
+	if !several(tid) {
+		return f(int(tid))
+	}
+	for i := range b.threads {
+		if !f(i) {
+			return false
+		}
+	}
+	return true
+}
+
 // globalHazard faults if two blocks, or two threads of a block without a barrier in between,
 // access the same bytes and one of them writes. Blocks run one at a time here.
 func (b *block) globalHazard(w *warp, o *op, a *access, lane int, buf *buffer, at, n int) {
@@ -157,6 +180,9 @@ func (b *block) globalHazard(w *warp, o *op, a *access, lane int, buf *buffer, a
 	for q := at >> 2; q < (at+n+3)>>2; q++ {
 		s := &h[q]
 		clash := func(other int32, otherTid uint16, stamp uint32) bool {
+			if t := b.sameCluster(other); t != nil {
+				return !t.everyThread(otherTid, func(tid int) bool { return w.follows(lane, t.first+tid, stamp) })
+			}
 			if other == 0 || other == blk && (otherTid == tid || stamp < b.base || otherTid != manyThreads && w.knows(lane, int(otherTid), stamp)) {
 				return false
 			}

@@ -3,7 +3,6 @@ package sim
 import (
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -66,6 +65,11 @@ func (l *launch) validate(c driver.Config, args *driver.Args) error {
 	if l.grid[0] > 1<<31-1 || l.grid[1] > 65535 || l.grid[2] > 65535 {
 		return fmt.Errorf("grid %v is larger than a GPU accepts", l.grid)
 	}
+	for i, n := range k.cluster {
+		if l.grid[i]%n != 0 {
+			return fmt.Errorf("grid %v is not a multiple of the kernel's clusters of %v blocks", l.grid, k.cluster)
+		}
+	}
 	limit := sharedLimit80
 	if strings.HasPrefix(k.module.target, "sm_9") {
 		limit = sharedLimit90
@@ -96,10 +100,16 @@ func (k *kernel) checkArgs(args *driver.Args) error {
 // blocks is the number of blocks of the grid.
 func (l *launch) blocks() int { return l.grid[0] * l.grid[1] * l.grid[2] }
 
-// run distributes the blocks to the workers. Kernels whose result depends on the order of
+// clusters is the number of clusters, in most kernels of one block.
+func (l *launch) clusters() int {
+	c := l.k.cluster
+	return l.blocks() / (c[0] * c[1] * c[2])
+}
+
+// run distributes the clusters to the workers. Kernels whose result depends on the order of
 // blocks, because of float atomics, use a single worker.
 func (l *launch) run(fn *Function) (*Counters, error) {
-	workers := min(l.dev.opt.Workers, l.blocks())
+	workers := min(l.dev.opt.Workers, l.clusters())
 	if l.k.floatAtomic || l.hazards != nil {
 		workers = 1
 	}
@@ -108,17 +118,19 @@ func (l *launch) run(fn *Function) (*Counters, error) {
 	var mu sync.Mutex
 	var errs []error
 	work := func() {
-		b := fn.take(l)
-		err := l.runBlocks(b, &next)
+		c := fn.take(l)
+		err := l.runClusters(c, &next)
 		mu.Lock()
 		defer mu.Unlock()
-		total.add(b)
+		for _, b := range c.blocks {
+			total.add(b)
+		}
 		if err != nil {
 			errs = append(errs, err)
 			return // its state may be inconsistent: it is not reused
 		}
 		select {
-		case fn.idle <- b:
+		case fn.idle <- c:
 		default:
 		}
 	}
@@ -132,7 +144,7 @@ func (l *launch) run(fn *Function) (*Counters, error) {
 				defer func() {
 					if r := recover(); r != nil {
 						broken.CompareAndSwap(nil, &r)
-						next.Store(int64(l.blocks()))
+						next.Store(int64(l.clusters()))
 					}
 				}()
 				work()
@@ -171,27 +183,29 @@ func before3(a, b [3]int) bool {
 	return false
 }
 
-// take returns a block for this launch, a used one if it fits.
-func (f *Function) take(l *launch) *block {
+// take returns a cluster for this launch, a used one if it fits.
+func (f *Function) take(l *launch) *cluster {
 	threads := l.block[0] * l.block[1] * l.block[2]
-	var b *block
+	var c *cluster
 	select {
-	case b = <-f.idle:
+	case c = <-f.idle:
 	default:
 	}
-	if b == nil || b.threads != threads || len(b.smem) != l.shared {
-		b = newBlock(l.k, threads, l.shared)
+	if c == nil || c.blocks[0].threads != threads || len(c.blocks[0].smem) != l.shared {
+		c = newCluster(l.k, threads, l.shared)
 	}
-	b.run, b.dev = l, l.dev
-	b.ntid, b.nctaid = l.block, l.grid
-	b.check, b.count = !l.dev.opt.Unchecked, !l.dev.opt.Uncounted
-	clear(b.counts)
-	b.divergent = 0
-	return b
+	for _, b := range c.blocks {
+		b.run, b.dev = l, l.dev
+		b.ntid, b.nctaid = l.block, l.grid
+		b.check, b.count = !l.dev.opt.Unchecked, !l.dev.opt.Uncounted
+		clear(b.counts)
+		b.divergent = 0
+	}
+	return c
 }
 
-// runBlocks runs blocks until none is left or one faults.
-func (l *launch) runBlocks(b *block, next *atomic.Int64) (err error) {
+// runClusters runs clusters until none is left or one faults.
+func (l *launch) runClusters(c *cluster, next *atomic.Int64) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			f, ok := r.(*Fault)
@@ -199,20 +213,16 @@ func (l *launch) runBlocks(b *block, next *atomic.Int64) (err error) {
 				panic(r)
 			}
 			err = f
-			next.Store(int64(l.blocks()))
+			next.Store(int64(l.clusters()))
 		}
 	}()
 	for {
 		i := int(next.Add(1) - 1)
-		if i >= l.blocks() {
+		if i >= l.clusters() {
 			return nil
 		}
-		b.rng = nil
-		if s := l.dev.opt.Seed; s != 0 {
-			b.rng = rand.New(rand.NewPCG(s, uint64(i)))
-		}
-		b.start([3]int{i % l.grid[0], i / l.grid[0] % l.grid[1], i / (l.grid[0] * l.grid[1])})
-		b.execute()
+		c.start(l, i)
+		c.execute()
 	}
 }
 

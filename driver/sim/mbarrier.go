@@ -1,13 +1,16 @@
 package sim
 
-import "math/bits"
+import (
+	"math/bits"
+	"slices"
+)
 
 // mbarriers: arrivals and bytes are counted to complete phases. Arrivals release, successful
 // waits acquire. While checks are on, the first result of a wait is always "not yet", and
 // copies complete only when some thread waits for them: a kernel that does not loop, or
 // waits for the wrong phase, fails here every time.
 
-var hopperOpcodes = map[string]func(*decoder){"mbarrier": decodeMbarrier, "wgmma": decodeWgmma, "mapa": decodeMapa}
+var hopperOpcodes = map[string]func(*decoder){"mbarrier": decodeMbarrier, "wgmma": decodeWgmma}
 
 type mbarrier struct {
 	addr     int
@@ -19,6 +22,7 @@ type mbarrier struct {
 	passed   vclock // published by the arrivals of completed phases
 	agent    int    // index of its copies in vector clocks
 	owner    int    // thread that initialised it
+	made     uint32 // and when
 	fenced   bool   // and the initialisation is visible to TMA
 	landing  []bulkCopy
 	copies   []arrivingCopies
@@ -35,7 +39,7 @@ type arrivingCopies struct {
 
 func decodeMbarrier(d *decoder) {
 	what := d.one("init", "inval", "arrive", "arrive_drop", "expect_tx", "complete_tx", "test_wait", "try_wait")
-	expect, parity := false, false
+	expect, parity, relaxed := false, false, false
 	switch what {
 	case "arrive", "arrive_drop":
 		expect = d.opt("expect_tx")
@@ -46,14 +50,19 @@ func decodeMbarrier(d *decoder) {
 		parity = d.opt("parity")
 	}
 	if what != "init" && what != "inval" {
-		if d.maybe("release", "acquire", "relaxed") != "" {
+		if order := d.maybe("release", "acquire", "relaxed"); order != "" {
 			d.one("cta", "cluster")
+			relaxed = order == "relaxed"
 		}
 	}
-	s := spaceNames[d.maybe("shared", "shared::cta")]
+	remote := slices.Contains([]string{"arrive", "arrive_drop", "expect_tx", "complete_tx"}, what) && d.opt("shared::cluster")
+	s := spaceShared
+	if !remote {
+		s = spaceNames[d.maybe("shared", "shared::cta")]
+	}
 	d.typ(tB64)
 	d.k.narrowSync = true
-	d.o.mem = &access{size: 8, n: 1}
+	d.o.mem = &access{size: 8, n: 1, cluster: remote}
 	switch what {
 	case "init":
 		d.accessTo(d.arg(0), s, d.o.mem)
@@ -74,6 +83,9 @@ func decodeMbarrier(d *decoder) {
 			q.completePhase()
 		})
 	case "arrive", "arrive_drop":
+		if remote && d.arg(0).kind != sink {
+			d.fail("an arrival in another block returns no state: _ is expected")
+		}
 		d.o.d = d.dst(0, tB64)
 		d.accessTo(d.arg(1), s, d.o.mem)
 		d.o.b = d.const32(1)
@@ -82,7 +94,7 @@ func decodeMbarrier(d *decoder) {
 		} else if expect {
 			d.fail("the byte count is missing")
 		}
-		d.o.run = arrival(expect, what == "arrive_drop")
+		d.o.run = arrival(expect, what == "arrive_drop", relaxed)
 	default:
 		d.o.d = d.dst(0, tPred)
 		d.accessTo(d.arg(1), s, d.o.mem)
@@ -108,6 +120,15 @@ func (b *block) mbarrierAt(w *warp, o *op, lane int, addr uint64) *mbarrier {
 	return q
 }
 
+// mbarrierIn finds the mbarrier at one lane's address, in whose block it is.
+func (b *block) mbarrierIn(w *warp, o *op, lane int, a *access, addr uint64) (*block, *mbarrier) {
+	if !a.inClusterSpace() {
+		return b, b.mbarrierAt(w, o, lane, addr)
+	}
+	t := b.peer(w, o, lane, addr&windowMask>>rankShift)
+	return t, t.mbarrierAt(w, o, lane, addr&offsetMask)
+}
+
 func runMbarrierInit(b *block, w *warp, o *op, m uint32) status {
 	w.addresses(o.mem)
 	for ; m != 0; m &= m - 1 {
@@ -126,7 +147,10 @@ func runMbarrierInit(b *block, w *warp, o *op, m uint32) status {
 		for j := range 8 {
 			b.state[at+j] = asBarrier
 		}
-		b.mbars[uint32(at)] = &mbarrier{addr: at, expected: n, pending: n, agent: b.agents, owner: w.id*32 + i}
+		if len(b.cluster.blocks) > 1 && b.agents >= 32*len(b.warps)+agentsOfBlock {
+			b.fault(w, o, i, BadMbarrier, "more than the %d mbarriers that are followed in a block of a cluster", agentsOfBlock)
+		}
+		b.mbars[uint32(at)] = &mbarrier{addr: at, expected: n, pending: n, agent: b.agents, owner: w.id*32 + i, made: b.now}
 		b.agents++
 	}
 	b.progress = true
@@ -163,8 +187,9 @@ func eachMbarrier(f func(b *block, w *warp, o *op, q *mbarrier, lane int)) func(
 		addr := w.addr
 		for ; m != 0; m &= m - 1 {
 			i := firstLane(m)
-			q := b.mbarrierAt(w, o, i, addr[i])
-			b.visible(w, o, i, q)
+			t, q := b.mbarrierIn(w, o, i, o.mem, addr[i])
+			t.visible(w, o, i, q)
+			t.visit(w, o, i)
 			f(b, w, o, q, i)
 		}
 		b.progress = true
@@ -175,12 +200,19 @@ func eachMbarrier(f func(b *block, w *warp, o *op, q *mbarrier, lane int)) func(
 // visible faults if the barrier's initialisation is not ordered before the lane.
 func (b *block) visible(w *warp, o *op, lane int, q *mbarrier) {
 	s := &b.shadow[q.addr>>2]
+	if w.home != b {
+		if b.check && !w.knows(lane, b.first+q.owner, q.made) {
+			b.fault(w, o, lane, Race, "the mbarrier at shared+%d of block %d of the cluster was initialised by %s of that block with nothing in between that orders them", q.addr-sharedBase, b.rank, b.agent(uint16(q.owner)))
+		}
+		return
+	}
 	if b.check && s.wStamp >= b.base && int(s.wTid) != w.id*32+lane && !b.writtenBefore(w, lane, s) {
 		b.fault(w, o, lane, Race, "the mbarrier at shared+%d was initialised by %s with nothing in between that orders them", q.addr-sharedBase, b.agent(s.wTid))
 	}
 }
 
-func arrival(expect, drop bool) func(b *block, w *warp, o *op, m uint32) status {
+// arrival is an arrive; a relaxed one orders nothing.
+func arrival(expect, drop, relaxed bool) func(b *block, w *warp, o *op, m uint32) status {
 	return func(b *block, w *warp, o *op, m uint32) status {
 		w.addresses(o.mem)
 		addr := w.addr
@@ -189,13 +221,17 @@ func arrival(expect, drop bool) func(b *block, w *warp, o *op, m uint32) status 
 			first := firstLane(left)
 			g := sameAddress(&addr, first, left)
 			left &^= g
-			q := b.mbarrierAt(w, o, first, addr[first])
-			if b.check {
+			t, q := b.mbarrierIn(w, o, first, o.mem, addr[first])
+			for mm := g; mm != 0; mm &= mm - 1 {
+				i := firstLane(mm)
+				t.visible(w, o, i, q)
+				t.visit(w, o, i)
+			}
+			if b.check && !relaxed {
 				b.release(&q.clock, w, g)
 			}
 			for mm := g; mm != 0; mm &= mm - 1 {
 				i := firstLane(mm)
-				b.visible(w, o, i, q)
 				w.r64[o.d][i] = uint64(q.phase)
 				n := 1
 				if expect {
@@ -360,17 +396,4 @@ func (w *warp) takeCopies(lane int) (out []copyRequest) {
 		}
 	}
 	return out
-}
-
-// decodeMapa: in a cluster of one block an address maps to itself.
-func decodeMapa(d *decoder) {
-	d.opt("shared::cluster")
-	t := d.typ(tU32, tU64)
-	d.o.b = d.src(2, tU32)
-	if t == tU64 {
-		d.alu64(t, 1, move64)
-	} else {
-		d.alu(t, 1, move32)
-	}
-	d.src(2, tU32)
 }

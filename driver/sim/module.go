@@ -22,7 +22,7 @@ type Module struct {
 // Function is a kernel of a Module. It implements driver.Function.
 type Function struct {
 	k    *kernel
-	idle chan *block // blocks kept for the next launch
+	idle chan *cluster // clusters kept for the next launch
 }
 
 // LoadModule decodes PTX text. An unknown construct is an error with its line.
@@ -61,7 +61,7 @@ func (m *Module) Function(name string) (driver.Function, error) {
 	if k == nil {
 		return nil, fmt.Errorf("sim: %s has no kernel %q; it has %s", m.m.name, name, strings.Join(m.m.order, ", "))
 	}
-	return &Function{k: k, idle: make(chan *block, m.dev.opt.Workers)}, nil
+	return &Function{k: k, idle: make(chan *cluster, m.dev.opt.Workers)}, nil
 }
 
 // Functions lists the kernels in the order of the text.

@@ -79,18 +79,19 @@ func (s space) String() string {
 
 // access describes the address and the values of a memory instruction.
 type access struct {
-	space  space
-	wide   bool // the address register has 64 bits
-	store  bool
-	signed bool // a load sign-extends
-	size   uint8
-	n      uint8 // elements
-	base   int32 // slot of the address
-	offset int64
-	regs   []value
-	bulk   bool // an asynchronous bulk copy
-	atomic bool
-	sync   bool // volatile, relaxed or stronger: races with it are intended
+	space   space
+	wide    bool // the address register has 64 bits
+	cluster bool // .shared::cluster: in any block of the cluster
+	store   bool
+	signed  bool // a load sign-extends
+	size    uint8
+	n       uint8 // elements
+	base    int32 // slot of the address
+	offset  int64
+	regs    []value
+	bulk    bool // an asynchronous bulk copy
+	atomic  bool
+	sync    bool // volatile, relaxed or stronger: races with it are intended
 }
 
 func (a *access) bytes() int { return int(a.size) * int(a.n) }

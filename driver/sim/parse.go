@@ -73,6 +73,8 @@ type kernel struct {
 	localBytes int
 	maxThreads int // from .maxntid or .reqntid; default 1024
 	reqThreads []int
+	cluster    [3]int // blocks, from .reqnctapercluster
+	explicit   bool   // .explicitcluster
 	preds      int
 	regs32     int
 	regs64     int

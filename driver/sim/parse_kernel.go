@@ -43,7 +43,7 @@ func (o *operand) bits(t typ) uint64 {
 }
 
 func (p *parser) entry() {
-	k := &kernel{module: p.m, name: p.next(), maxThreads: 1024, static: sharedBase}
+	k := &kernel{module: p.m, name: p.next(), maxThreads: 1024, static: sharedBase, cluster: [3]int{1, 1, 1}}
 	p.k, p.pos, p.fixups = k, nil, nil
 	p.scopes, p.labels, p.tables = nil, nil, nil
 	if p.accept("(") {
@@ -108,18 +108,30 @@ func (p *parser) directives() {
 		case ".minnctapersm", ".maxnreg", ".maxnctapersm":
 			p.integer()
 		case ".reqnctapercluster":
-			for _, d := range p.integers() {
-				if d != 1 {
-					p.failAt(line, "clusters of more than one block")
-				}
-			}
+			p.k.cluster, p.k.explicit = p.clusterExtents(line), true
 		case ".explicitcluster":
+			p.k.explicit = true
 		case ".maxclusterrank":
 			p.integer()
 		default:
 			p.failAt(line, "kernel directive %q", s)
 		}
 	}
+}
+
+// clusterExtents reads the blocks of a cluster in each dimension.
+func (p *parser) clusterExtents(line int) [3]int {
+	out, blocks := [3]int{1, 1, 1}, 1
+	for i, d := range p.integers() {
+		if i > 2 || d < 1 {
+			p.failAt(line, "extents of a cluster")
+		}
+		out[i], blocks = d, blocks*d
+	}
+	if blocks > portableCluster {
+		p.failAt(line, "a cluster of %d blocks; every GPU that has clusters takes %d", blocks, portableCluster)
+	}
+	return out
 }
 
 func (p *parser) integers() []int {

@@ -26,6 +26,7 @@ type shadowWord struct {
 	wTid, rTid     uint16
 	wMask, rMask   uint8 // bytes
 	atomic         bool  // the last write was an atomic
+	foreign        bool  // other blocks of the cluster have accessed it: see block.foreign
 	// If several warps have read or written: 1 + index in block.lastTouch.
 	rVec, wVec uint32
 }
@@ -69,15 +70,18 @@ func (v *vclock) join(o vclock) {
 
 // release publishes into v what lanes m of w have done and know.
 func (b *block) release(v *vclock, w *warp, m uint32) {
-	v.grow(b.agents)
+	v.grow(b.first + b.agents)
 	v.join(w.clock)
 	for i := range w.partial {
 		if w.partial[i].mask&m != 0 {
 			v.join(w.partial[i].clock)
 		}
 	}
+	if len(b.cluster.blocks) > 1 {
+		b.publishBase(v)
+	}
 	for ; m != 0; m &= m - 1 {
-		(*v)[w.id*32+firstLane(m)] = b.now
+		(*v)[b.first+w.id*32+firstLane(m)] = b.now
 	}
 	b.now++
 }
@@ -127,7 +131,7 @@ func (w *warp) knows(lane, tid int, stamp uint32) bool {
 // stamp or at the times of vec, is ordered before lane of w.
 func (b *block) before(w *warp, lane int, tid uint16, warps, stamp, vec uint32) bool {
 	if !several(tid) {
-		return w.knows(lane, int(tid), stamp)
+		return w.knows(lane, b.first+int(tid), stamp)
 	}
 	for ; warps != 0; warps &= warps - 1 {
 		v := b.warps[bits.TrailingZeros32(warps)]
@@ -141,7 +145,7 @@ func (b *block) before(w *warp, lane int, tid uint16, warps, stamp, vec uint32) 
 			if tid != manyThreads && int(tid&31) != i {
 				continue
 			}
-			if (v != w || i != lane) && !w.knows(lane, v.id*32+i, at) {
+			if (v != w || i != lane) && !w.knows(lane, b.first+v.id*32+i, at) {
 				return false
 			}
 		}
@@ -198,6 +202,9 @@ func (b *block) noteRead(w *warp, o *op, lane, addr, n int) {
 			b.joinReaders(w, s, tid, mask)
 		}
 		s.rStamp = b.now
+		if s.foreign {
+			b.checkForeign(w, o, lane, q, mask, touchRead)
+		}
 	}
 }
 
@@ -212,6 +219,10 @@ func (b *block) joinReaders(w *warp, s *shadowWord, tid uint16, mask uint8) {
 func (b *block) barrierOfAll() {
 	b.now++
 	b.base = b.now
+	if len(b.cluster.blocks) > 1 {
+		b.shareClocks() // lastTouch is kept: other blocks still need it
+		return
+	}
 	b.vectors = 0
 	for _, w := range b.warps {
 		w.clock, w.partial = w.clock[:0], w.partial[:0]
@@ -225,6 +236,9 @@ func (b *block) noteWrite(w *warp, o *op, lane, addr, n int, same bool) {
 	mask := byteMask(addr, n)
 	for q := addr >> 2; q < (addr+n+3)>>2; q++ {
 		s := &b.shadow[q]
+		if s.foreign && !same {
+			b.checkForeign(w, o, lane, q, mask, touchWrite)
+		}
 		if s.wStamp >= b.base && s.wTid != tid {
 			overlap := s.wMask&mask != 0
 			known := b.writtenBefore(w, lane, s)
@@ -255,6 +269,9 @@ func (b *block) noteAtomic(w *warp, o *op, lane, addr, n int) {
 	tid := uint16(w.id*32 + lane)
 	for q := addr >> 2; q < (addr+n+3)>>2; q++ {
 		s := &b.shadow[q]
+		if s.foreign {
+			b.checkForeign(w, o, lane, q, byteMask(addr, n), touchAtomic)
+		}
 		recent := s.wStamp >= b.base
 		if recent && !s.atomic && s.wTid != tid && !b.writtenBefore(w, lane, s) {
 			b.fault(w, o, lane, Race, "an atomic on shared+%d, written by %s with nothing in between that orders them",

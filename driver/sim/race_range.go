@@ -3,30 +3,28 @@ package sim
 // Ranges of shared memory that the asynchronous proxy (TMA, bulk copies, wgmma) accesses.
 // Adjacent words mostly have the same history, so the last result is reused.
 
-type rangeKind uint8
-
-const (
-	rangeRead rangeKind = iota
-	rangeWrite
-)
-
 // checkRange faults if an access of that kind by lane, n bytes at at, races.
-func (b *block) checkRange(w *warp, o *op, lane, at, n int, kind rangeKind) {
+func (b *block) checkRange(w *warp, o *op, lane, at, n int, kind touch) {
+	if w.home != b {
+		for q := at >> 2; q < (at+n)>>2; q++ {
+			b.foreignConflict(w, o, lane, q, 0xf, kind)
+		}
+		return
+	}
 	var wTid uint16
 	var wStamp, wWarps uint32
 	for q := at >> 2; q < (at+n)>>2; q++ {
 		s := &b.shadow[q]
 		if s.wStamp >= b.base && (several(s.wTid) || s.wTid != wTid || s.wStamp != wStamp || s.wWarps != wWarps) {
 			if int(s.wTid) != w.id*32+lane && !b.writtenBefore(w, lane, s) {
-				verb := "reads"
-				if kind == rangeWrite {
-					verb = "writes"
-				}
-				b.fault(w, o, lane, Race, "%s shared+%d, written by %s with nothing in between that orders them", verb, q*4-sharedBase, b.agent(s.wTid))
+				b.fault(w, o, lane, Race, "%s shared+%d, written by %s with nothing in between that orders them", kind.verb(), q*4-sharedBase, b.agent(s.wTid))
 			}
 			wTid, wStamp, wWarps = s.wTid, s.wStamp, s.wWarps
 		}
-		if kind == rangeWrite && s.rStamp >= b.base {
+		if s.foreign {
+			b.checkForeign(w, o, lane, q, 0xf, kind)
+		}
+		if kind == touchWrite && s.rStamp >= b.base {
 			b.checkReaders(w, o, lane, q, s, 0xf)
 		}
 	}
@@ -37,6 +35,10 @@ func (b *block) markRange(at, n int, agent uint16) {
 	for q := at >> 2; q < (at+n)>>2; q++ {
 		s := &b.shadow[q]
 		s.wTid, s.wStamp, s.wMask, s.wWarps, s.wVec, s.rStamp, s.atomic = agent, b.now, 0xf, 0, 0, 0, false
+		if s.foreign { // ordered before the copy when it was issued
+			s.foreign = false
+			delete(b.foreign, q)
+		}
 	}
 }
 
@@ -46,7 +48,7 @@ func (b *block) asyncRead(w *warp, o *op, lane, at, n int, stamp uint32) {
 	if !allWritten(b.state[at : at+n]) {
 		b.badState(w, o, lane, at, n)
 	}
-	b.checkRange(w, o, lane, at, n, rangeRead)
+	b.checkRange(w, o, lane, at, n, touchRead)
 	tid := uint16(w.id*32 + lane)
 	var okTid uint16
 	var okStamp uint32
