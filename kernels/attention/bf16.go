@@ -16,13 +16,17 @@ const (
 
 // ForwardBF16 is Forward with q, k and v in bf16. Products are exact and their sums float32;
 // p is rounded to bf16 before it is multiplied by v. HeadDim is a multiple of 8, tensors are
-// 16-byte aligned, Scale is positive. On the host the inputs are widened for Forward, which
-// does not round.
+// 16-byte aligned, Scale is positive. The host computes so with its unit for bf16 (simd.Unit);
+// without one, and with SoftCap, it widens the inputs for Forward, which does not round.
 func ForwardBF16(dev driver.Device, p Params, x Inputs[driver.BF16], o, lse driver.F32) {
 	t := p.check()
 	checkLengths(p, t, x, o.Len(), lse)
 	p.checkBF16(x.Q.Addr() | x.K.Addr() | x.V.Addr() | o.Addr())
 	dispatch.Run(dev, "attention.ForwardBF16", func(c *cpu.Device) {
+		if p.onUnits() {
+			forwardUnits(c, p, x.Q.Host(), x.K.Host(), x.V.Host(), o.Host(), lse.Host(), t)
+			return
+		}
 		w := wides.Take()
 		forwardCPU(c, p, w.input(c, 0, x.Q), w.input(c, 1, x.K), w.input(c, 2, x.V), o.Host(), lse.Host(), t)
 		wides.Give(w)
@@ -39,6 +43,13 @@ func BackwardBF16(dev driver.Device, p Params, x Inputs[driver.BF16], o, lse dri
 	checkGradients(x, o.Len(), do, Inputs[float32]{d.Q, d.K, d.V})
 	p.checkBF16(x.Q.Addr() | x.K.Addr() | x.V.Addr() | o.Addr() | do.Addr() | d.Q.Addr() | d.K.Addr() | d.V.Addr())
 	dispatch.Run(dev, "attention.BackwardBF16", func(c *cpu.Device) {
+		if p.onUnits() {
+			backwardUnits(c, p, unitGradients{
+				q: x.Q.Host(), k: x.K.Host(), v: x.V.Host(), do: do.Host(), o: o.Host(), lse: lse.Host(),
+				dq: d.Q.Host(), dk: d.K.Host(), dv: d.V.Host(), t: t,
+			})
+			return
+		}
 		w := wides.Take()
 		g := gradients{
 			q: w.input(c, 0, x.Q), k: w.input(c, 1, x.K), v: w.input(c, 2, x.V), o: o.Host(), lse: lse.Host(),

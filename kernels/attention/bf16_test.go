@@ -9,6 +9,7 @@ import (
 	"dataflex.dev/dataflex/driver/sim"
 	"dataflex.dev/dataflex/kernels/attention"
 	"dataflex.dev/dataflex/kernels/optest"
+	"dataflex.dev/dataflex/kernels/simd"
 )
 
 // nearest rounds to bf16, to nearest even.
@@ -119,17 +120,61 @@ func TestBF16(t *testing.T) {
 	}
 }
 
-// TestBF16Host: on the host it is Forward and Backward of the widened inputs.
+// onHost is runBF16 in the host's memory.
+func onHost(dev driver.Device, x problem) result {
+	f, h := optest.Dev, func(x []float32) driver.Slice[driver.BF16] { return driver.FromHost(halves(x)) }
+	tokens := int(x.p.Segments[len(x.p.Segments)-1])
+	y := result{garbage(len(x.q)), garbage(x.p.Heads * tokens), garbage(len(x.q)), garbage(len(x.k)), garbage(len(x.k)), nil}
+	attention.ForwardBF16(dev, x.p, attention.Inputs[driver.BF16]{Q: h(x.q), K: h(x.k), V: h(x.v)}, f(y.o), f(y.lse))
+	attention.BackwardBF16(dev, x.p, attention.Inputs[driver.BF16]{Q: h(x.q), K: h(x.k), V: h(x.v)}, f(y.o), f(y.lse), h(x.do), attention.Gradients{Q: f(y.dq), K: f(y.dk), V: f(y.dv)})
+	return y
+}
+
+// TestBF16Host: on the host, without a unit for bf16 and with SoftCap, it is Forward and Backward
+// of the widened inputs.
 func TestBF16Host(t *testing.T) {
-	dev, f := optest.CPU(t, 2), optest.Dev
-	h := func(x []float32) driver.Slice[driver.BF16] { return driver.FromHost(halves(x)) }
+	dev := optest.CPU(t, 2)
+	defer simd.ForceUnit(simd.Unit())
+	simd.ForceUnit("")
 	for _, x := range problemsBF16()[:4] {
-		tokens := int(x.p.Segments[len(x.p.Segments)-1])
-		y := result{garbage(len(x.q)), garbage(x.p.Heads * tokens), garbage(len(x.q)), garbage(len(x.k)), garbage(len(x.k)), nil}
-		attention.ForwardBF16(dev, x.p, attention.Inputs[driver.BF16]{Q: h(x.q), K: h(x.k), V: h(x.v)}, f(y.o), f(y.lse))
-		attention.BackwardBF16(dev, x.p, attention.Inputs[driver.BF16]{Q: h(x.q), K: h(x.k), V: h(x.v)}, f(y.o), f(y.lse), h(x.do), attention.Gradients{Q: f(y.dq), K: f(y.dk), V: f(y.dv)})
-		same(t, fmt.Sprintf("%+v", x.p), y, run(dev, x))
+		same(t, fmt.Sprintf("%+v", x.p), onHost(dev, x), run(dev, x))
 	}
+}
+
+// unitProblems are problemsBF16 and segments of several tiles and blocks.
+func unitProblems() []problem {
+	return append(problemsBF16(),
+		newBF16(70, attention.Params{Segments: []int32{0, 60, 330}, Heads: 3, KVHeads: 1, HeadDim: 32}, 1),
+		newBF16(71, attention.Params{Segments: []int32{0, 300}, Heads: 1, KVHeads: 1, HeadDim: 64, Window: 150}, 1),
+		newBF16(72, attention.Params{Segments: []int32{0, 560}, Heads: 1, KVHeads: 1, HeadDim: 8, Window: 20}, 1),
+	)
+}
+
+// forUnits runs f with every unit for bf16 of this machine.
+func forUnits(t *testing.T, f func(t *testing.T)) {
+	if len(simd.Units()) == 0 {
+		t.Skip("no unit for bf16")
+	}
+	defer simd.ForceUnit(simd.Unit())
+	for _, unit := range simd.Units() {
+		simd.ForceUnit(unit)
+		t.Run(unit, f)
+	}
+}
+
+// TestBF16Units: the processor's units keep the tolerance of tensor cores, and the bits depend on
+// neither the threads nor the batch.
+func TestBF16Units(t *testing.T) {
+	forUnits(t, func(t *testing.T) {
+		dev, one := optest.CPU(t, 3), optest.CPU(t, 1)
+		for _, x := range unitProblems() {
+			got := onHost(dev, x)
+			withinBF16(t, dev, x, got)
+			same(t, fmt.Sprintf("%+v, one thread", x.p), onHost(one, x), got)
+		}
+		segmentAlone(t, newBF16(61, attention.Params{Segments: []int32{0, 37, 330, 350}, Heads: 2, KVHeads: 1, HeadDim: 64}, 1), func(x problem) result { return onHost(dev, x) })
+		oneKeyOf(t, func(x problem) result { return onHost(dev, x) })
+	})
 }
 
 func TestBF16OneKey(t *testing.T) { oneKey(t, optest.Device(t, 80)) }
@@ -138,8 +183,13 @@ func TestBF16OneKey(t *testing.T) { oneKey(t, optest.Device(t, 80)) }
 // gradient at all.
 func oneKey(t *testing.T, dev driver.Launcher) {
 	t.Helper()
+	oneKeyOf(t, func(x problem) result { return runBF16(t, dev, x) })
+}
+
+func oneKeyOf(t *testing.T, run func(x problem) result) {
+	t.Helper()
 	x := newBF16(60, attention.Params{Segments: []int32{0, 1, 70}, Heads: 1, KVHeads: 1, HeadDim: 64, Window: 1}, 1)
-	got := runBF16(t, dev, x)
+	got := run(x)
 	optest.Near(t, "o", got.o, x.v, 0x1p-20)
 	optest.Near(t, "dv", got.dv, x.do, 0x1p-8) // p is rounded to bf16
 	optest.Same(t, "dq", got.dq, make([]float32, len(x.q)))
@@ -154,7 +204,12 @@ func TestBF16SegmentAlone(t *testing.T) {
 // alone checks the second of three segments in a batch of its own.
 func alone(t *testing.T, dev driver.Launcher, x problem) {
 	t.Helper()
-	all := runBF16(t, dev, x)
+	segmentAlone(t, x, func(x problem) result { return runBF16(t, dev, x) })
+}
+
+func segmentAlone(t *testing.T, x problem, run func(x problem) result) {
+	t.Helper()
+	all := run(x)
 	lo, hi, n := int(x.p.Segments[1]), int(x.p.Segments[2]), int(x.p.Segments[3])
 	wq, wk := x.p.Heads*x.p.HeadDim, x.p.KVHeads*x.p.HeadDim
 	one := x
@@ -164,7 +219,7 @@ func alone(t *testing.T, dev driver.Launcher, x problem) {
 	for h := range x.p.Heads {
 		lse = append(lse, all.lse[h*n+lo:h*n+hi]...)
 	}
-	same(t, "alone", runBF16(t, dev, one), result{all.o[lo*wq : hi*wq], lse, all.dq[lo*wq : hi*wq], all.dk[lo*wk : hi*wk], all.dv[lo*wk : hi*wk], nil})
+	same(t, "alone", run(one), result{all.o[lo*wq : hi*wq], lse, all.dq[lo*wq : hi*wq], all.dk[lo*wk : hi*wk], all.dv[lo*wk : hi*wk], nil})
 }
 
 // TestBF16Traffic: tiles are read once per block that uses them, in full sectors, without

@@ -71,9 +71,11 @@ func (w *work) segmentUnits(p Params) []unit {
 
 // blockUnits lists the query blocks of every pair, those with most keys first
 // within a pair.
-func (w *work) blockUnits(p Params) []unit {
+func (w *work) blockUnits(p Params) []unit { return w.blocksOf(p, p.queries()) }
+
+// blocksOf is blockUnits with blocks of n queries.
+func (w *work) blocksOf(p Params, n int) []unit {
 	pairs := len(w.segmentUnits(p))
-	n := p.queries()
 	for _, u := range w.units[:pairs] {
 		for q0 := (u.hi - u.lo - 1) / n * n; q0 >= 0; q0 -= n {
 			w.units = append(w.units, unit{u.lo, u.hi, u.head, u.lo + q0})

@@ -132,6 +132,34 @@ func expSumGeneric(dst, src []float32, max float32) float32 {
 	return ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]))
 }
 
+func expSumHalfGeneric[B ~uint16](dst []B, src []float32, factor, minus float32) (sum, rounded float32) {
+	var s, r [16]float32
+	for i, v := range src {
+		e := exp32(float32(factor*v) + minus)
+		dst[i] = B(narrowed(e))
+		s[i&15] += e
+		r[i&15] += math.Float32frombits(uint32(dst[i]) << 16)
+	}
+	return total(&s), total(&r)
+}
+
+// total adds the lanes as a tree.
+func total(s *[16]float32) float32 {
+	for w := 8; w > 0; w /= 2 {
+		for i := range w {
+			s[i] += s[i+w]
+		}
+	}
+	return s[0]
+}
+
+func softmaxGradientsGeneric[B ~uint16](p, ds []B, s, dp, lse, delta []float32, factor float32) {
+	for i, v := range s {
+		e := exp32(float32(factor*v) - lse[i])
+		p[i], ds[i] = B(narrowed(e)), B(narrowed(e*(dp[i]-delta[i])*factor))
+	}
+}
+
 func sigmoidGeneric(dst, x []float32) {
 	dst = dst[:len(x)]
 	for i, v := range x {

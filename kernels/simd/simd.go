@@ -124,6 +124,32 @@ func ExpSum(dst, src []float32, max float32) float32 {
 	return expSum(dst, src, max)
 }
 
+// ExpSumHalf is dst = bf16(e^(factor*src+minus)), rounded as by Narrow, and returns the sums
+// before it is rounded and after: a row of softmax as attention in bf16 computes it.
+func ExpSumHalf[B ~uint16](dst []B, src []float32, factor, minus float32) (sum, rounded float32) {
+	if len(dst) != len(src) {
+		panic(badLength)
+	}
+	if level != avx512 {
+		return expSumHalfGeneric(dst, src, factor, minus)
+	}
+	return expSumHalf(dst, src, factor, minus)
+}
+
+// SoftmaxGradients is p = bf16(e) and ds = bf16(factor*e*(dp-delta)) for e = e^(factor*s-lse):
+// attention's probabilities and the gradient of its scores s from that of the probabilities.
+func SoftmaxGradients[B ~uint16](p, ds []B, s, dp, lse, delta []float32, factor float32) {
+	n := len(s)
+	if len(p) != n || len(ds) != n || len(dp) != n || len(lse) != n || len(delta) != n {
+		panic(badLength)
+	}
+	if level != avx512 {
+		softmaxGradientsGeneric(p, ds, s, dp, lse, delta, factor)
+	} else {
+		softmaxGradients(p, ds, s, dp, lse, delta, factor)
+	}
+}
+
 // Sigmoid is dst = 1 / (1 + e^-x).
 func Sigmoid(dst, x []float32) {
 	if len(dst) != len(x) {

@@ -325,3 +325,39 @@ func TestDifferentLengthsPanic(t *testing.T) {
 		}()
 	}
 }
+
+// TestSoftmaxHalves: at every level and for any length the loops of attention in bf16 are near
+// float64, and so are the sums of what they round, and of what that makes.
+func TestSoftmaxHalves(t *testing.T) {
+	r := rand.New(rand.NewPCG(9, 10))
+	defer Force(Level())
+	for _, l := range Levels() {
+		Force(l)
+		for _, n := range []int{0, 1, 15, 16, 37, 64} {
+			s, dp, lse, delta := normal(r, n), normal(r, n), normal(r, n), normal(r, n)
+			dst, p, ds := make([]uint16, n), make([]uint16, n), make([]uint16, n)
+			sum, rounded := ExpSumHalf(dst, s, 0.25, -0.5)
+			var want, wantRounded float64
+			SoftmaxGradients(p, ds, s, dp, lse, delta, 0.25)
+			near := func(what string, got uint16, want float64) {
+				t.Helper()
+				// Half a step of bf16, of 8 bits, and the rounding of float32 before it.
+				if x := float64(math.Float32frombits(uint32(got) << 16)); math.Abs(x-want) > math.Abs(want)*0x1.01p-8+1e-6 {
+					t.Errorf("%s, %s of %d: %v, want %v", l, what, n, x, want)
+				}
+			}
+			for i := range n {
+				e := math.Exp(0.25*float64(s[i]) - 0.5)
+				want += e
+				wantRounded += float64(math.Float32frombits(uint32(dst[i]) << 16))
+				near("e", dst[i], e)
+				e = math.Exp(0.25*float64(s[i]) - float64(lse[i]))
+				near("p", p[i], e)
+				near("ds", ds[i], 0.25*e*(float64(dp[i])-float64(delta[i])))
+			}
+			if math.Abs(float64(sum)-want) > 1e-6*want || math.Abs(float64(rounded)-wantRounded) > 1e-6*want {
+				t.Errorf("%s, sums of %d: %v and %v, want %v and %v", l, n, sum, rounded, want, wantRounded)
+			}
+		}
+	}
+}

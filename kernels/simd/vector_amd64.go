@@ -1,5 +1,7 @@
 package simd
 
+import "unsafe"
+
 //go:generate go run ./asm -set avx2 -out vector_avx2_amd64.s -stubs vector_avx2_amd64.go -pkg simd
 //go:generate go run ./asm -set avx512 -out vector_avx512_amd64.s -stubs vector_avx512_amd64.go -pkg simd
 
@@ -109,16 +111,6 @@ func dot(x, y []float32) float32 {
 		s[i] += v * y[whole+i]
 	}
 	return total(&s)
-}
-
-// total adds the lanes as a tree.
-func total(s *[16]float32) float32 {
-	for w := 8; w > 0; w /= 2 {
-		for i := range w {
-			s[i] += s[i+w]
-		}
-	}
-	return s[0]
 }
 
 func sumSquares(x []float32) float64 {
@@ -270,6 +262,47 @@ func siluGradientVectors(n int, dgate, dup, dout, gate, up *float32) {
 		siluGradientsZ(n, dgate, dup, dout, gate, up, &expConstants[0][0])
 	} else {
 		siluGradientsY(n, dgate, dup, dout, gate, up, &expConstants[0][0])
+	}
+}
+
+// expSumHalf takes AVX-512.
+func expSumHalf[B ~uint16](dst []B, src []float32, factor, minus float32) (sum, rounded float32) {
+	n, whole := cut(len(src))
+	var s [2][16]float32
+	if n > 0 {
+		expSumHalfZ(n, (*uint16)(unsafe.Pointer(&dst[0])), &src[0], factor, minus, &expConstants[0][0], &s[0][0])
+	}
+	if whole < len(src) {
+		var t [16]float32
+		var u [2][16]float32
+		var half [16]uint16
+		copy(t[:], src[whole:])
+		expSumHalfZ(1, &half[0], &t[0], factor, minus, &expConstants[0][0], &u[0][0])
+		for i := range len(src) - whole {
+			dst[whole+i] = B(half[i])
+			s[0][i] += u[0][i]
+			s[1][i] += u[1][i]
+		}
+	}
+	return total(&s[0]), total(&s[1])
+}
+
+// softmaxGradients takes AVX-512.
+func softmaxGradients[B ~uint16](p, ds []B, s, dp, lse, delta []float32, factor float32) {
+	n, whole := cut(len(s))
+	if n > 0 {
+		softmaxGradientsZ(n, (*uint16)(unsafe.Pointer(&p[0])), (*uint16)(unsafe.Pointer(&ds[0])), &s[0], &dp[0], &lse[0], &delta[0], factor, &expConstants[0][0])
+	}
+	if whole < len(s) {
+		var x [4][16]float32
+		var half [2][16]uint16
+		for i, from := range [4][]float32{s, dp, lse, delta} {
+			copy(x[i][:], from[whole:])
+		}
+		softmaxGradientsZ(1, &half[0][0], &half[1][0], &x[0][0], &x[1][0], &x[2][0], &x[3][0], factor, &expConstants[0][0])
+		for i := range len(s) - whole {
+			p[whole+i], ds[whole+i] = B(half[0][i]), B(half[1][i])
+		}
 	}
 }
 

@@ -220,3 +220,66 @@ func TestInterpretedBF16(t *testing.T) {
 		}
 	}
 }
+
+// TestInterpretedSoftmax: the loops of attention in bf16 do what the AVX2 loops do one after the
+// other: multiply, add, exp, narrow.
+func TestInterpretedSoftmax(t *testing.T) {
+	if !slices.Contains(Levels(), "avx2") {
+		t.Skip("needs AVX2 to compare with")
+	}
+	z, r := load(t, "vector_avx512_amd64.s"), rand.New(rand.NewPCG(7, 8))
+	const n, factor, minus = 80, 0.125, float32(-1.5)
+	s, dp, lse, delta := normal(r, n), normal(r, n), normal(r, n), normal(r, n)
+	for i := range s {
+		s[i] *= 100
+	}
+	copy(s, []float32{float32(math.Inf(-1)), -2000, 712})
+	c := (*[14 * 16]float32)(unsafe.Pointer(expConstants))
+	within := func(halves [][]uint16, floats ...[]float32) (all []asmtest.Region) {
+		for _, x := range halves {
+			all = append(all, asmtest.In(x))
+		}
+		for _, x := range append(floats, c[:]) {
+			all = append(all, asmtest.In(x))
+		}
+		return all
+	}
+
+	half, sums := make([]uint16, n), make([]float32, 32)
+	if err := z["expSumHalfZ"].CallWithin(within([][]uint16{half}, s, sums), n/16, &half[0], &s[0], float32(factor), minus, &expConstants[0][0], &sums[0]); err != nil {
+		t.Fatal(err)
+	}
+	e, want, wantSums := make([]float32, n), make([]uint16, n), make([]float32, 32)
+	for i, v := range s {
+		e[i] = v*factor + minus // the factor is a power of two
+	}
+	expY(n/8, &e[0], &e[0], &expConstants[0][0])
+	for i, v := range e {
+		wantSums[i%16] += v
+	}
+	narrowY(n/8, &want[0], &e[0])
+	for i, v := range want {
+		wantSums[16+i%16] += math.Float32frombits(uint32(v) << 16)
+	}
+	if !slices.Equal(half, want) || !slices.Equal(sums, wantSums) {
+		t.Errorf("expSumHalfZ: %x with sums %v, want %x with %v", half, sums, want, wantSums)
+	}
+
+	p, ds := make([]uint16, n), make([]uint16, n)
+	if err := z["softmaxGradientsZ"].CallWithin(within([][]uint16{p, ds}, s, dp, lse, delta), n/16, &p[0], &ds[0], &s[0], &dp[0], &lse[0], &delta[0], float32(factor), &expConstants[0][0]); err != nil {
+		t.Fatal(err)
+	}
+	g, wantDS := make([]float32, n), make([]uint16, n)
+	for i, v := range s {
+		e[i] = v*factor - lse[i]
+	}
+	expY(n/8, &e[0], &e[0], &expConstants[0][0])
+	for i := range g {
+		g[i] = (dp[i] - delta[i]) * e[i] * factor
+	}
+	narrowY(n/8, &want[0], &e[0])
+	narrowY(n/8, &wantDS[0], &g[0])
+	if !slices.Equal(p, want) || !slices.Equal(ds, wantDS) {
+		t.Errorf("softmaxGradientsZ: %x and %x, want %x and %x", p, ds, want, wantDS)
+	}
+}

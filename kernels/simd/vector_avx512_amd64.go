@@ -61,3 +61,13 @@ func siluZ(n int, dst *float32, src *float32, c *float32)
 //
 //go:noescape
 func siluGradientsZ(n int, dgate *float32, dup *float32, dout *float32, gate *float32, up *float32, c *float32)
+
+// expSumHalfZ is dst = bf16(e^(factor*src+minus)) and the lanes' sums before it is rounded, and after, over n vectors.
+//
+//go:noescape
+func expSumHalfZ(n int, dst *uint16, src *float32, factor float32, minus float32, c *float32, sums *float32)
+
+// softmaxGradientsZ is p = bf16(e^(factor*s-lse)) and ds = bf16(factor*p*(dp-delta)) with p before it is rounded, over n vectors.
+//
+//go:noescape
+func softmaxGradientsZ(n int, p *uint16, ds *uint16, s *float32, dp *float32, lse *float32, delta *float32, factor float32, c *float32)

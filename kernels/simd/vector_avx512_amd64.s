@@ -443,3 +443,150 @@ loop:
 	JNE          loop
 	VZEROUPPER
 	RET
+
+// func expSumHalfZ(n int, dst *uint16, src *float32, factor float32, minus float32, c *float32, sums *float32)
+// Requires: AVX, AVX512F
+TEXT ·expSumHalfZ(SB), NOSPLIT, $0-48
+	MOVQ         n+0(FP), AX
+	MOVQ         dst+8(FP), CX
+	MOVQ         src+16(FP), DX
+	VBROADCASTSS factor+24(FP), Z0
+	VBROADCASTSS minus+28(FP), Z1
+	MOVQ         c+32(FP), BX
+	VMOVUPS      (BX), Z2
+	VMOVUPS      64(BX), Z3
+	VMOVUPS      128(BX), Z4
+	VMOVUPS      192(BX), Z5
+	VMOVUPS      256(BX), Z6
+	VMOVUPS      320(BX), Z7
+	VMOVUPS      384(BX), Z8
+	VPTERNLOGD   $0xff, Z11, Z11, Z11
+	VPSRLD       $0x1f, Z11, Z9
+	VPSRLD       $0x11, Z11, Z10
+	VPXORD       Z12, Z12, Z12
+	VPXORD       Z13, Z13, Z13
+
+loop:
+	VMULPS       (DX), Z0, Z11
+	VADDPS       Z1, Z11, Z11
+	VMINPS       Z11, Z2, Z11
+	VMAXPS       Z11, Z3, Z11
+	VMOVAPS      Z5, Z15
+	VFMADD231PS  Z4, Z11, Z15
+	VSUBPS       Z5, Z15, Z16
+	VFNMADD231PS Z6, Z16, Z11
+	VFNMADD231PS Z7, Z16, Z11
+	VMOVUPS      448(BX), Z14
+	VFMADD213PS  512(BX), Z11, Z14
+	VFMADD213PS  576(BX), Z11, Z14
+	VFMADD213PS  640(BX), Z11, Z14
+	VFMADD213PS  704(BX), Z11, Z14
+	VFMADD213PS  768(BX), Z11, Z14
+	VADDPS       Z8, Z11, Z16
+	VMULPS       Z11, Z11, Z11
+	VFMADD213PS  Z16, Z11, Z14
+	VPSUBD       Z5, Z15, Z15
+	VPSRAD       $0x01, Z15, Z16
+	VPSUBD       Z16, Z15, Z15
+	VPSLLD       $0x17, Z16, Z16
+	VPADDD       Z8, Z16, Z16
+	VMULPS       Z16, Z14, Z14
+	VPSLLD       $0x17, Z15, Z15
+	VPADDD       Z8, Z15, Z15
+	VMULPS       Z15, Z14, Z14
+	VADDPS       Z14, Z12, Z12
+	VPSRLD       $0x10, Z14, Z11
+	VPANDD       Z9, Z11, Z11
+	VPADDD       Z10, Z11, Z11
+	VPADDD       Z11, Z14, Z14
+	VPSRLD       $0x10, Z14, Z14
+	VPMOVDW      Z14, (CX)
+	VPSLLD       $0x10, Z14, Z14
+	VADDPS       Z14, Z13, Z13
+	ADDQ         $0x40, DX
+	ADDQ         $0x20, CX
+	DECQ         AX
+	JNE          loop
+	MOVQ         sums+40(FP), AX
+	VMOVUPS      Z12, (AX)
+	VMOVUPS      Z13, 64(AX)
+	VZEROUPPER
+	RET
+
+// func softmaxGradientsZ(n int, p *uint16, ds *uint16, s *float32, dp *float32, lse *float32, delta *float32, factor float32, c *float32)
+// Requires: AVX, AVX512F
+TEXT ·softmaxGradientsZ(SB), NOSPLIT, $0-72
+	MOVQ         n+0(FP), AX
+	MOVQ         p+8(FP), CX
+	MOVQ         ds+16(FP), DX
+	MOVQ         s+24(FP), BX
+	MOVQ         dp+32(FP), SI
+	MOVQ         lse+40(FP), DI
+	MOVQ         delta+48(FP), R8
+	VBROADCASTSS factor+56(FP), Z0
+	MOVQ         c+64(FP), R9
+	VMOVUPS      (R9), Z1
+	VMOVUPS      64(R9), Z2
+	VMOVUPS      128(R9), Z3
+	VMOVUPS      192(R9), Z4
+	VMOVUPS      256(R9), Z5
+	VMOVUPS      320(R9), Z6
+	VMOVUPS      384(R9), Z7
+	VPTERNLOGD   $0xff, Z10, Z10, Z10
+	VPSRLD       $0x1f, Z10, Z8
+	VPSRLD       $0x11, Z10, Z9
+
+loop:
+	VMULPS       (BX), Z0, Z10
+	VSUBPS       (DI), Z10, Z10
+	VMINPS       Z10, Z1, Z10
+	VMAXPS       Z10, Z2, Z10
+	VMOVAPS      Z4, Z11
+	VFMADD231PS  Z3, Z10, Z11
+	VSUBPS       Z4, Z11, Z13
+	VFNMADD231PS Z5, Z13, Z10
+	VFNMADD231PS Z6, Z13, Z10
+	VMOVUPS      448(R9), Z12
+	VFMADD213PS  512(R9), Z10, Z12
+	VFMADD213PS  576(R9), Z10, Z12
+	VFMADD213PS  640(R9), Z10, Z12
+	VFMADD213PS  704(R9), Z10, Z12
+	VFMADD213PS  768(R9), Z10, Z12
+	VADDPS       Z7, Z10, Z13
+	VMULPS       Z10, Z10, Z10
+	VFMADD213PS  Z13, Z10, Z12
+	VPSUBD       Z4, Z11, Z11
+	VPSRAD       $0x01, Z11, Z13
+	VPSUBD       Z13, Z11, Z11
+	VPSLLD       $0x17, Z13, Z13
+	VPADDD       Z7, Z13, Z13
+	VMULPS       Z13, Z12, Z12
+	VPSLLD       $0x17, Z11, Z11
+	VPADDD       Z7, Z11, Z11
+	VMULPS       Z11, Z12, Z12
+	VMOVUPS      (SI), Z11
+	VSUBPS       (R8), Z11, Z11
+	VMULPS       Z12, Z11, Z11
+	VMULPS       Z0, Z11, Z11
+	VPSRLD       $0x10, Z12, Z10
+	VPANDD       Z8, Z10, Z10
+	VPADDD       Z9, Z10, Z10
+	VPADDD       Z10, Z12, Z12
+	VPSRLD       $0x10, Z12, Z12
+	VPMOVDW      Z12, (CX)
+	VPSRLD       $0x10, Z11, Z10
+	VPANDD       Z8, Z10, Z10
+	VPADDD       Z9, Z10, Z10
+	VPADDD       Z10, Z11, Z11
+	VPSRLD       $0x10, Z11, Z11
+	VPMOVDW      Z11, (DX)
+	ADDQ         $0x40, BX
+	ADDQ         $0x40, SI
+	ADDQ         $0x40, DI
+	ADDQ         $0x40, R8
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, DX
+	DECQ         AX
+	JNE          loop
+	VZEROUPPER
+	RET

@@ -21,3 +21,11 @@ func siluGradients(dgate, dup, dout, gate, up []float32) {
 
 func narrow(int, *uint16, *float32) { panic("simd: no vectors here") }
 func widen(int, *float32, *uint16)  { panic("simd: no vectors here") }
+
+func expSumHalf[B ~uint16](dst []B, src []float32, factor, minus float32) (sum, rounded float32) {
+	return expSumHalfGeneric(dst, src, factor, minus)
+}
+
+func softmaxGradients[B ~uint16](p, ds []B, s, dp, lse, delta []float32, factor float32) {
+	softmaxGradientsGeneric(p, ds, s, dp, lse, delta, factor)
+}

@@ -43,6 +43,9 @@ func main() {
 	if *set == "avx2" { // AVX-512 takes them too: memory is what they wait for
 		narrow()
 		widen()
+	} else { // for attention in bf16, whose units come with AVX-512
+		expSumHalf()
+		softmaxGradients()
 	}
 	Generate()
 }

@@ -22,6 +22,32 @@ func wordsToDoublewords(m *machine, in *instruction) bool {
 	return false
 }
 
+// doublewordsToWords is VPMOVDW to memory: the lower halves.
+func doublewordsToWords(m *machine, in *instruction) bool {
+	n := in.args[0].lanes
+	v, half := m.get(in.args[0], n), unsafe.Slice((*uint16)(m.at(in.args[1], 2*n)), n)
+	for i := range half {
+		half[i] = uint16(v[i])
+	}
+	return false
+}
+
+// ternary is VPTERNLOGD: bit i of the immediate is the result where the bits of the
+// destination, the first source and the second are those of the number i.
+func ternary(m *machine, in *instruction) bool {
+	n, table := in.args[3].lanes, uint32(in.args[0].value)
+	c, b, a := m.get(in.args[1], n), m.get(in.args[2], n), m.get(in.args[3], n)
+	var d lanes
+	for l := range n {
+		for bit := range 32 {
+			i := a[l]>>bit&1<<2 | b[l]>>bit&1<<1 | c[l]>>bit&1
+			d[l] |= table >> i & 1 << bit
+		}
+	}
+	m.set(in.args[3], d, n)
+	return false
+}
+
 func mask(yes bool) uint32 {
 	if yes {
 		return math.MaxUint32

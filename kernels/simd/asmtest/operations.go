@@ -80,12 +80,13 @@ func init() {
 
 		"VPOR":      wordwise(func(a, b uint32) uint32 { return a | b }),
 		"VPAND":     wordwise(func(a, b uint32) uint32 { return a & b }),
+		"VPANDD":    wordwise(func(a, b uint32) uint32 { return a & b }),
 		"VPCMPEQD":  wordwise(func(a, b uint32) uint32 { return mask(a == b) }),
 		"VPCMPGTD":  wordwise(func(a, b uint32) uint32 { return mask(int32(a) > int32(b)) }),
 		"VPSRLD":    shift(func(a uint32, by uint64) uint32 { return a >> by }),
 		"VPBLENDVB": blendBytes, "VPACKUSDW": packWords, "VPERMQ": permuteQuarters,
 
-		"VPMOVZXWD": wordsToDoublewords, "VDPBF16PS": dotBF16,
+		"VPMOVZXWD": wordsToDoublewords, "VPMOVDW": doublewordsToWords, "VPTERNLOGD": ternary, "VDPBF16PS": dotBF16,
 		"LDTILECFG": configureTiles, "TILERELEASE": releaseTiles,
 		"TILEZERO": zeroTile, "TILELOADD": loadTile, "TILESTORED": storeTile, "TDPBF16PS": multiplyTiles,
 	}
