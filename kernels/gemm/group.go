@@ -8,33 +8,37 @@ import (
 	"dataflex.dev/dataflex/kernels/dispatch"
 )
 
-// Programmer errors of RunGroup beside those of RunBF16.
+// The texts of RunGroup's panics, in addition to those of RunBF16.
 const (
 	twoResults    = "gemm: a Sum has one result, in bf16 or in float32"
 	unalignedHalf = "gemm: rows of a result in bf16 must begin on 16 bytes"
 )
 
-// Pair is one product of a Sum, with A and B as for RunBF16.
+// Pair is one product op(A) op(B) of a Sum, with the requirements of RunBF16.
 type Pair struct{ A, B BF16 }
 
-// Sum is a sum of products of bf16 matrices, which are exact; sums are float32:
+// Sum is a sum of products of bf16 matrices:
 //
-//	C = Alpha (op(A0) op(B0) + op(A1) op(B1) + …) + Bias
+//	C[m,n] = Alpha · (op(A0) op(B0) + op(A1) op(B1) + …) + Bias
+//
+// Products of two bf16 numbers are exact in float32, in which they are summed, one Pair after
+// the other.
 type Sum struct {
-	Pairs []Pair     // the sum's steps are theirs, in this order; at least one, with at least one step
-	Alpha float32    //
+	Pairs []Pair // at least one, with k > 0
+	Alpha float32
 	Bias  driver.F32 // [n], added to every row; nil = none
 
-	// C [m, n] is Half, rounded to nearest even; or F32, to which the sum is added if Add.
+	// Exactly one of them is C: Half is overwritten, rounded to nearest even, and its rows start
+	// on 16 bytes; F32 is overwritten, or accumulated to if Add is set.
 	Half BF16
 	F32  F32
 	Add  bool
 }
 
-// RunGroup computes several sums in one launch. Their results must not overlap, nor a result
-// a factor. A row's bits depend neither on the other rows nor on the other sums.
+// RunGroup computes several sums in one launch. A result must not overlap another result or an
+// operand. The bits of a row depend neither on the other rows nor on the other sums.
 //
-// On the host the sums are computed one after the other as by RunBF16.
+// On the host the sums are computed one after the other, as RunBF16 computes them.
 func RunGroup(dev driver.Device, tr Transpose, sums []Sum) {
 	for i := range sums {
 		sums[i].check(tr)
@@ -76,7 +80,7 @@ func (s *Sum) check(tr Transpose) {
 	}
 }
 
-// shape is that of C.
+// shape returns the shape of C.
 func (s *Sum) shape() (m, n int) {
 	if s.Half.IsNil() {
 		return s.F32.Rows, s.F32.Cols
@@ -84,7 +88,7 @@ func (s *Sum) shape() (m, n int) {
 	return s.Half.Rows, s.Half.Cols
 }
 
-// split cuts sums into groups that one launch takes.
+// split divides sums into groups that fit one launch.
 func split(sums []Sum) iter.Seq[[]Sum] {
 	return func(yield func([]Sum) bool) {
 		from, pairs := 0, 0

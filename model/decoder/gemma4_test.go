@@ -54,21 +54,8 @@ func TestGemma4Adapters(t *testing.T) {
 	for name, want := range adapters {
 		t.Run(name, func(t *testing.T) {
 			base, dir, out := filepath.Join(gemma4Folder, want.Base), filepath.Join(gemma4Folder, name), t.TempDir()
-			m := load(t, base, Options{})
-			must(t, m.LoadAdapter(dir))
-			meanLoss(t, m, ids, want.Loss)
-			must(t, m.SaveAdapter(out))
-			sameTensors(t, filepath.Join(out, storage.AdapterFile), filepath.Join(dir, storage.AdapterFile))
-			must(t, m.Merge())
-			meanLoss(t, m, ids, want.Loss)
-
-			fresh := load(t, base, Options{})
-			adapt(t, fresh, LoRA{Rank: 2, Alpha: 4, Targets: []string{"all"}})
-			must(t, fresh.SaveAdapter(out))
-			if got, want := shapesOf(t, out), shapesOf(t, dir); got != want {
-				t.Errorf("a new adapter has\n%s, PEFT's\n%s", got, want)
-			}
-			sameModules(t, fresh, out, dir)
+			fresh := adapterRoundTrip(t, ids, base, dir, out, want.Loss)
+			likePEFT(t, fresh, out, dir)
 		})
 	}
 }

@@ -15,41 +15,10 @@ import (
 // gemma4Shapes are those whose layers share keys, have inputs of their own, or experts.
 var gemma4Shapes = []string{"shared", "equal", "equal-shared", "experts"}
 
-// TestGemma4Samples: a row in a packed batch has the same losses and the same factors of its
-// adapters' gradients as alone, to the last bit, and these are what the backward pass over
-// the row alone adds to the gradients.
+// TestGemma4Samples: see samplesAsAlone.
 func TestGemma4Samples(t *testing.T) {
-	ids, _, _ := plainRecords(t, gemma4Folder)
-	lengths := []int{3, 10, 2, 8}
 	for _, name := range gemma4Shapes {
-		t.Run(name, func(t *testing.T) {
-			m := load(t, filepath.Join(gemma4Folder, name), Options{})
-			adapt(t, m, LoRA{Rank: 2, Alpha: 3, Targets: []string{"all"}})
-			b := packedRows(ids, lengths...)
-			var all, one [][]float64
-			losses, err := m.PerSample(b, Objective{Weight: sampleWeights(b)}, flattened(total(m), b, &all))
-			must(t, err)
-			for i, n := range lengths {
-				row := following(ids[i : i+n])
-				row.Segments = []int32{0, int32(n)}
-				o := Objective{Weight: sampleWeights(row)}
-				alone, err := m.PerSample(row, o, flattened(total(m), row, &one))
-				must(t, err)
-				if !slices.Equal(alone, losses[b.Segments[i]:b.Segments[i+1]]) || !slices.Equal(one[0], all[i]) {
-					t.Errorf("row %d has other losses or gradients among others than alone", i)
-				}
-				for _, p := range m.Trainable() {
-					clear(p.Grad.Host())
-				}
-				_, err = m.Backward(row, o)
-				must(t, err)
-				var whole []float32
-				for _, p := range m.Trainable() {
-					whole = append(whole, p.Grad.Host()...)
-				}
-				within(t, "gradient of a row", narrow(one[0]), whole, 1e-5)
-			}
-		})
+		t.Run(name, func(t *testing.T) { samplesAsAlone(t, gemma4Folder, name, 3, 10, 2, 8) })
 	}
 }
 
@@ -78,24 +47,10 @@ func TestGemma4Cache(t *testing.T) {
 	}
 }
 
-// TestGemma4Memory: a pass takes the planned memory, and not more if it is divided into
-// rows.
+// TestGemma4Memory: see takesPlannedMemory.
 func TestGemma4Memory(t *testing.T) {
-	ids, _, _ := plainRecords(t, gemma4Folder)
 	for _, name := range gemma4Shapes {
-		m := load(t, filepath.Join(gemma4Folder, name), Options{})
-		adapt(t, m, LoRA{Rank: 2, Alpha: 3, Targets: []string{"all"}})
-		planned := m.Memory(len(ids), len(ids)).Activations
-		_, err := m.Backward(packedRows(ids, len(ids)), Objective{Train: true})
-		must(t, err)
-		if m.config.MoE.Experts == 0 { // whose tokens all go to one expert in the plan
-			exactly(t, m, len(ids))
-		}
-		_, err = m.Backward(packedRows(ids, 1, 1, 3, 6, 1), Objective{Train: true})
-		must(t, err)
-		if taken := m.tape.HighWater(); taken > planned {
-			t.Errorf("%s: %d bytes planned, %d taken", name, planned, taken)
-		}
+		takesPlannedMemory(t, gemma4Folder, name, 1, 1, 3, 6, 1)
 	}
 }
 

@@ -448,8 +448,3 @@ func adapterTensors(a *autograd.LoRA) []*tensor.Param {
 	}
 	return list
 }
-
-// OnlyLoRA reports whether every trainable parameter is the A or B of a linear layer's adapter.
-func (m *Model) OnlyLoRA() bool {
-	return m.adapter != nil && !m.adapter.lora.DoRA && !m.adaptedTables() && !slices.ContainsFunc(m.base(), (*tensor.Param).Trainable)
-}

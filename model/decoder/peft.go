@@ -49,6 +49,12 @@ func (m *Model) LoadAdapter(dir string) error {
 			return fmt.Errorf("%s: %w", dir, err)
 		}
 	}
+	return m.readAdapter(dir, c, w, experts)
+}
+
+// readAdapter reads the tensors w of the adapter in dir into the modules that have been attached,
+// after it has attached those of target_parameters.
+func (m *Model) readAdapter(dir string, c *checkpoint.AdapterConfig, w *checkpoint.Weights, experts []*expertsAdapter) error {
 	if err := m.readTables(w); err != nil {
 		return err
 	}

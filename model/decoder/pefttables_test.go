@@ -2,6 +2,7 @@ package decoder
 
 import (
 	"encoding/json"
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"os"
@@ -233,15 +234,7 @@ func TestTablesOnTheInterpreter(t *testing.T) {
 			b := ragged(host)
 			o := Objective{Weight: sampleWeights(b), Train: true, DropoutSeed: 5}
 			want, got := passOn(t, host, b, o), passOn(t, dev, b, o)
-			tolerance := map[bool]float64{false: 1e-4, true: 3e-2}[half]
-			if d := distance(got.losses, want.losses); d > tolerance {
-				t.Errorf("%+v bf16 %v: losses are off by %.1e", l, half, d)
-			}
-			for name, w := range want.gradients {
-				if d := distance(got.gradients[name], w); d > 3*tolerance {
-					t.Errorf("%+v bf16 %v: the gradient of %s is off by %.1e", l, half, name, d)
-				}
-			}
+			closeToHost(t, fmt.Sprintf("%+v bf16 %v", l, half), half, got, want)
 		}
 	}
 }
@@ -268,15 +261,7 @@ func TestTokensOnTheInterpreter(t *testing.T) {
 		}
 		b := ragged(host)
 		want, got := passOn(t, host, b, Objective{}), passOn(t, dev, b, Objective{})
-		tolerance := map[bool]float64{false: 1e-4, true: 3e-2}[half]
-		if d := distance(got.losses, want.losses); d > tolerance {
-			t.Errorf("bf16 %v: losses are off by %.1e", half, d)
-		}
-		for name, w := range want.gradients {
-			if d := distance(got.gradients[name], w); d > 3*tolerance {
-				t.Errorf("bf16 %v: the gradient of %s is off by %.1e", half, name, d)
-			}
-		}
+		closeToHost(t, fmt.Sprintf("bf16 %v", half), half, got, want)
 	}
 }
 

@@ -17,33 +17,9 @@ func (m *Model) SavePiSSA(dir string) error {
 	if m.adapter == nil || m.adapter.start == nil {
 		return fmt.Errorf("saving PiSSA's parts to %s: the adapter was not started as one", dir)
 	}
-	var first, last, both []checkpoint.Tensor
-	for _, mod := range m.adapter.modules {
-		a := mod.linear.LoRA
-		in, out := mod.linear.In, mod.linear.Out
-		now := [2]checkpoint.Tensor{}
-		for i, p := range adapterTensors(a)[:2] {
-			t, err := m.stored(p)
-			if err != nil {
-				return err
-			}
-			now[i] = t
-			start := t
-			start.F32 = m.adapter.start[p]
-			last, first = append(last, t), append(first, start)
-		}
-		a0, b0 := m.adapter.start[a.A], m.adapter.start[a.B]
-		down, up := now[0], now[1]
-		down.Shape, up.Shape = []int{2 * a.Rank, in}, []int{out, 2 * a.Rank}
-		down.F32 = append(append(make([]float32, 0, 2*len(a0)), now[0].F32...), a0...)
-		up.F32 = make([]float32, 0, 2*len(b0))
-		for o := range out {
-			up.F32 = append(up.F32, now[1].F32[o*a.Rank:(o+1)*a.Rank]...)
-			for _, x := range b0[o*a.Rank : (o+1)*a.Rank] {
-				up.F32 = append(up.F32, -x)
-			}
-		}
-		both = append(both, down, up)
+	initial, now, difference, err := m.pissaTensors()
+	if err != nil {
+		return err
 	}
 	plain := *m.toPEFT()
 	plain.Initial, plain.ModulesToSave = "", nil
@@ -56,7 +32,7 @@ func (m *Model) SavePiSSA(dir string) error {
 		name    string
 		tensors []checkpoint.Tensor
 		config  *checkpoint.AdapterConfig
-	}{{"pissa_init", first, &plain}, {"pissa_backup", last, &plain}, {"pissa_converted", both, &doubled}} {
+	}{{"pissa_init", initial, &plain}, {"pissa_backup", now, &plain}, {"pissa_converted", difference, &doubled}} {
 		to := filepath.Join(dir, x.name)
 		if err := storage.MkdirAll(to); err != nil {
 			return err
@@ -69,4 +45,40 @@ func (m *Model) SavePiSSA(dir string) error {
 		}
 	}
 	return nil
+}
+
+// pissaTensors returns the tensors of the three adapters that SavePiSSA writes: A and B of every
+// module as initialised, as they are now, and of the difference.
+func (m *Model) pissaTensors() (initial, now, difference []checkpoint.Tensor, err error) {
+	for _, mod := range m.adapter.modules {
+		a := mod.linear.LoRA
+		var trained [2]checkpoint.Tensor // A and B
+		for i, p := range adapterTensors(a)[:2] {
+			if trained[i], err = m.stored(p); err != nil {
+				return nil, nil, nil, err
+			}
+			start := trained[i]
+			start.F32 = m.adapter.start[p]
+			now, initial = append(now, trained[i]), append(initial, start)
+		}
+		difference = append(difference, joinedRanks(a.Rank, trained, m.adapter.start[a.A], m.adapter.start[a.B])...)
+	}
+	return initial, now, difference, nil
+}
+
+// joinedRanks returns [A; A₀] and [B, -B₀], whose product is B·A - B₀·A₀. trained are A [rank, in]
+// and B [out, rank].
+func joinedRanks(rank int, trained [2]checkpoint.Tensor, a0, b0 []float32) []checkpoint.Tensor {
+	down, up := trained[0], trained[1]
+	in, out := down.Shape[1], up.Shape[0]
+	down.Shape, up.Shape = []int{2 * rank, in}, []int{out, 2 * rank}
+	down.F32 = append(append(make([]float32, 0, 2*len(a0)), trained[0].F32...), a0...)
+	up.F32 = make([]float32, 0, 2*len(b0))
+	for o := range out {
+		up.F32 = append(up.F32, trained[1].F32[o*rank:(o+1)*rank]...)
+		for _, x := range b0[o*rank : (o+1)*rank] {
+			up.F32 = append(up.F32, -x)
+		}
+	}
+	return []checkpoint.Tensor{down, up}
 }

@@ -191,20 +191,7 @@ func TestPlainAdapters(t *testing.T) {
 	for name, want := range adapters {
 		t.Run(name, func(t *testing.T) {
 			base, dir, out := filepath.Join(plainFolder, want.Base), filepath.Join(plainFolder, name), t.TempDir()
-			m := load(t, base, Options{})
-			must(t, m.LoadAdapter(dir))
-			meanLoss(t, m, ids, want.Loss)
-			must(t, m.SaveAdapter(out))
-			sameTensors(t, filepath.Join(out, storage.AdapterFile), filepath.Join(dir, storage.AdapterFile))
-
-			must(t, m.Merge())
-			merged := t.TempDir()
-			must(t, m.SaveFull(merged))
-			meanLoss(t, load(t, merged, Options{}), ids, want.Loss)
-
-			fresh := load(t, base, Options{})
-			adapt(t, fresh, LoRA{Rank: 2, Alpha: 4, Targets: []string{"all"}})
-			must(t, fresh.SaveAdapter(out))
+			adapterRoundTrip(t, ids, base, dir, out, want.Loss)
 			text, err := os.ReadFile(filepath.Join(out, storage.AdapterConfigFile))
 			must(t, err)
 			if got := strings.Contains(string(text), `"fan_in_fan_out": true`); got != want.FanInFanOut {

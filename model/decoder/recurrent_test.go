@@ -95,46 +95,15 @@ func packedRows(ids []int32, lengths ...int) Batch {
 	return b
 }
 
-// TestRecurrentSamples: rows packed without padding keep their own state. Each has the
-// losses and the factors of its adapters' gradients that it has alone, to the last bit, and
-// these are what the backward pass over it alone adds to the gradients.
+// TestRecurrentSamples: see samplesAsAlone; here rows also keep their own recurrent state.
 func TestRecurrentSamples(t *testing.T) {
-	ids, _, _ := plainRecords(t, recurrentFolder)
-	lengths := []int{3, 66, 2, 20}
 	for _, name := range recurrentShapes {
-		t.Run(name, func(t *testing.T) {
-			m := load(t, filepath.Join(recurrentFolder, name), Options{})
-			adapt(t, m, LoRA{Rank: 2, Alpha: 3, Targets: []string{"all"}})
-			b := packedRows(ids, lengths...)
-			var all, one [][]float64
-			losses, err := m.PerSample(b, Objective{Weight: sampleWeights(b)}, flattened(total(m), b, &all))
-			must(t, err)
-			for i, n := range lengths {
-				row := following(ids[i : i+n])
-				row.Segments = []int32{0, int32(n)}
-				o := Objective{Weight: sampleWeights(row)}
-				alone, err := m.PerSample(row, o, flattened(total(m), row, &one))
-				must(t, err)
-				if !slices.Equal(alone, losses[b.Segments[i]:b.Segments[i+1]]) || !slices.Equal(one[0], all[i]) {
-					t.Errorf("row %d has other losses or gradients among others than alone", i)
-				}
-				for _, p := range m.Trainable() {
-					clear(p.Grad.Host())
-				}
-				_, err = m.Backward(row, o)
-				must(t, err)
-				var whole []float32
-				for _, p := range m.Trainable() {
-					whole = append(whole, p.Grad.Host()...)
-				}
-				within(t, "gradient of a row", narrow(one[0]), whole, 1e-5)
-			}
-		})
+		t.Run(name, func(t *testing.T) { samplesAsAlone(t, recurrentFolder, name, 3, 66, 2, 20) })
 	}
 }
 
-// TestRecurrentCache: prompts and steps over a cache give the logits of the whole, also
-// where a slot is taken over, and whatever is in the others.
+// TestRecurrentCache: prompts and steps with a cache give the logits of a pass over the whole
+// sequence, even if a slot is reused, and whatever is in the other slots.
 func TestRecurrentCache(t *testing.T) {
 	ids, _, _ := plainRecords(t, recurrentFolder)
 	for _, name := range recurrentShapes {
@@ -161,24 +130,10 @@ func TestRecurrentCache(t *testing.T) {
 	}
 }
 
-// TestRecurrentMemory: a pass takes what was planned, and not more where it is cut into
-// many rows.
+// TestRecurrentMemory: see takesPlannedMemory.
 func TestRecurrentMemory(t *testing.T) {
-	ids, _, _ := plainRecords(t, recurrentFolder)
 	for _, name := range recurrentShapes {
-		m := load(t, filepath.Join(recurrentFolder, name), Options{})
-		adapt(t, m, LoRA{Rank: 2, Alpha: 3, Targets: []string{"all"}})
-		planned := m.Memory(len(ids), len(ids)).Activations
-		_, err := m.Backward(packedRows(ids, len(ids)), Objective{Train: true})
-		must(t, err)
-		if m.config.MoE.Experts == 0 { // whose tokens all go to one expert in the plan
-			exactly(t, m, len(ids))
-		}
-		_, err = m.Backward(packedRows(ids, 1, 1, 3, 30, 1, 34), Objective{Train: true})
-		must(t, err)
-		if taken := m.tape.HighWater(); taken > planned {
-			t.Errorf("%s: %d bytes planned, %d taken", name, planned, taken)
-		}
+		takesPlannedMemory(t, recurrentFolder, name, 1, 1, 3, 30, 1, 34)
 	}
 }
 
