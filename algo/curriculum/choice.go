@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math"
+	"syscall"
 
 	"dataflex.dev/dataflex/algo"
 	"dataflex.dev/dataflex/algo/ranks"
@@ -55,7 +56,18 @@ func (c *chooser) choose(ctx context.Context, r algo.Request) (sel algo.Selectio
 	if sel, err = c.selector.Select(ctx, r); err != nil || len(sel.Indices) != r.N || !c.run.Ranks.First() {
 		return sel, false, err
 	}
-	return sel, false, report.WriteStepFile(rec.CacheDir(), r.Step, report.StepFile{Indices: sel.Indices, Metric: sel.Metric, Facts: sel.Facts, Key: r.Key})
+	f := report.StepFile{Indices: sel.Indices, Metric: sel.Metric, Facts: sel.Facts, Key: r.Key}
+	return sel, false, errors.Join(c.passedBy(report.WriteStepFile(rec.CacheDir(), r.Step, f)), c.passedBy(f.WriteUpstream(rec.CacheDir(), r.Step)))
+}
+
+// passedBy turns into a warning that a folder has the name of a cache's file: the run does not
+// need the file. Other errors, such as a full disk, would soon stop the run anyway.
+func (c *chooser) passedBy(err error) error {
+	if !errors.Is(err, syscall.EISDIR) {
+		return err
+	}
+	c.run.Log.Warn("the selection is not kept in cache_dir: " + err.Error() + ": move the folder away")
+	return nil
 }
 
 // Lock locks what is computed under a request's key in the selector's cache_dir; nil if the
@@ -81,7 +93,7 @@ func (c *chooser) cached(dir string, r algo.Request) (sel algo.Selection, ok boo
 		return sel, false, nil
 	}
 	c.run.Log.Info("the selection was made before under the same conditions: read from disk", "step", r.Step, "cache_dir", dir)
-	return algo.Selection{Indices: f.Indices, Metric: f.Metric, Facts: f.Facts}, true, f.WriteUpstream(dir, r.Step)
+	return algo.Selection{Indices: f.Indices, Metric: f.Metric, Facts: f.Facts}, true, c.passedBy(f.WriteUpstream(dir, r.Step))
 }
 
 // warnEqual warns if all scores are equal.

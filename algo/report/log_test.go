@@ -142,6 +142,9 @@ func TestStepFilesAreReadUnderTheirKeyOnly(t *testing.T) {
 	if err := WriteStepFile(dir, 4, f); err != nil {
 		t.Fatal(err)
 	}
+	if err := f.WriteUpstream(dir, 4); err != nil {
+		t.Fatal(err)
+	}
 	const want = `{
     "indices": [
         7,

@@ -36,7 +36,7 @@ func keyedPath(dir, key string) string {
 // checksumKey begins the last member of a stored selection: the CRC32C of everything before it.
 const checksumKey = `, "crc32c": `
 
-// WriteStepFile stores a selection.
+// WriteStepFile stores a selection for ReadStepFile.
 func WriteStepFile(dir string, step int, f StepFile) error {
 	if err := storage.MkdirAll(dir); err != nil {
 		return fmt.Errorf("selection: %w", err)
@@ -44,10 +44,7 @@ func WriteStepFile(dir string, step int, f StepFile) error {
 	body := pyjson.Encode(append(pyjson.Object{{Key: "key", Value: f.Key}, {Key: "step", Value: step}}, f.body()...), 0)
 	body = body[:len(body)-1] // without the closing brace
 	text := fmt.Appendf(nil, "%s%s%d}\n", body, checksumKey, crc32.Checksum([]byte(body), storage.Castagnoli))
-	if err := storage.WriteFile(keyedPath(dir, f.Key), text); err != nil {
-		return err
-	}
-	return f.WriteUpstream(dir, step)
+	return storage.WriteFile(keyedPath(dir, f.Key), text)
 }
 
 // WriteUpstream writes step_N.json unless it exists.

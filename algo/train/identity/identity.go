@@ -21,9 +21,16 @@ type Identity struct {
 
 // runKeys are the keys whose values make a run another one, besides what is hashed.
 var runKeys = []string{
-	"finetuning_type", "train_from_scratch", "rope_scaling", "optim", "use_muon", "per_device_train_batch_size", "gradient_accumulation_steps", "ranks",
+	"finetuning_type", "train_from_scratch", ropeKey, "optim", "use_muon", "per_device_train_batch_size", "gradient_accumulation_steps", "ranks",
 	"seed", "data_seed", "disable_shuffling", "group_by_length", "dataloader_drop_last", "streaming", "train_type",
 }
+
+// The settings that say how positions are scaled. Where they are not, the kind has no value that
+// could differ: a rope_scaling that does nothing makes a run no other.
+const (
+	ropeKey       = "rope_scaling"
+	ropeFactorKey = "rope_scaling's factor"
+)
 
 // codeKeys say in which codes weights are kept; those after the first matter to 4 bits alone.
 var codeKeys = []string{"quantization_bit", "quantization_type", "double_quantization"}
@@ -77,6 +84,6 @@ func Short(s string) string {
 // OfModel are those of a run's settings that its model is made by, with that
 // finetuning_type; the rows and what decides on them are not among them.
 func (id *Identity) OfModel(finetuning string) []config.Setting {
-	keys := slices.Concat([]string{"model_name_or_path", "adapter_name_or_path", "finetuning_type", "rope_scaling"}, codeKeys, shapeKeys[finetuning])
+	keys := slices.Concat([]string{"model_name_or_path", "adapter_name_or_path", "finetuning_type", ropeKey, ropeFactorKey}, codeKeys, shapeKeys[finetuning])
 	return slices.DeleteFunc(slices.Clone(id.Run), func(s config.Setting) bool { return !slices.Contains(keys, s.Key) })
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"hash"
+	"log/slog"
 	"math"
 	"runtime"
 	"slices"
@@ -14,6 +15,7 @@ import (
 	"dataflex.dev/dataflex/algo"
 	"dataflex.dev/dataflex/algo/config"
 	"dataflex.dev/dataflex/algo/curriculum"
+	"dataflex.dev/dataflex/algo/tuning"
 	"dataflex.dev/dataflex/data"
 	"dataflex.dev/dataflex/data/task"
 	"dataflex.dev/dataflex/driver"
@@ -73,6 +75,12 @@ func (n *Names) Run() (*Identity, error) {
 	skip := slices.Concat(placeKeys, shapeKeys[config.LoRA], shapeKeys[config.Freeze], shapeKeys[config.DynamicMix])
 	for _, s := range c.Settings() {
 		switch {
+		case s.Key == ropeKey:
+			scaling, err := ropeScaling(c)
+			if err != nil {
+				return nil, err
+			}
+			id.Run = append(id.Run, scaling...)
 		case slices.Contains(keys, s.Key):
 			id.Run = append(id.Run, s)
 		case slices.Contains(namedKeys, s.Key):
@@ -84,6 +92,22 @@ func (n *Names) Run() (*Identity, error) {
 	}
 	n.run = id
 	return id, nil
+}
+
+// ropeScaling is what rope_scaling does: nothing where the rows are not longer than the model's
+// positions, and otherwise by a factor that cutoff_len decides.
+func ropeScaling(c *config.Config) ([]config.Setting, error) {
+	o, err := tuning.RopeScaling(c, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case c.Model.RopeScaling == "":
+		return []config.Setting{{Key: ropeKey}, {Key: ropeFactorKey, Value: "1"}}, nil
+	case o.Rope == nil:
+		return []config.Setting{{Key: ropeFactorKey, Value: "1"}}, nil
+	}
+	return []config.Setting{{Key: ropeKey, Value: o.Rope.Type}, {Key: ropeFactorKey, Value: fmt.Sprint(o.Rope.Factor)}}, nil
 }
 
 // Choice is the content a choice at this step can depend on: what computes, the
