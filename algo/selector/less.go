@@ -108,7 +108,7 @@ func (s *less) scores(ctx context.Context, r algo.Request, c *scan) ([]float64, 
 		case by != "":
 			key = keyWith(key, by)
 		case r.Whole != "":
-			mean = s.keptMean(whole, mean)
+			mean = s.sharedMean(whole, mean)
 		}
 		cosines, err := c.cosines(ctx, key, o, weight, mean)
 		for i, x := range cosines {

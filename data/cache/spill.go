@@ -30,11 +30,11 @@ type spill[T any] struct {
 	values  []T // in the heap: all of them, or those not written yet
 	file    storage.File
 	written int
-	inHeap  bool // for good
+	inHeap  bool // the rows stay in memory
 }
 
 func newSpill[T any](after int, dirs ...string) *spill[T] {
-	return &spill[T]{dirs: dirs, after: after, inHeap: runtime.GOOS == "windows"} // which maps no files here
+	return &spill[T]{dirs: dirs, after: after, inHeap: runtime.GOOS == "windows"} // files are not mapped on Windows
 }
 
 func (s *spill[T]) len() int { return s.written + len(s.values) }

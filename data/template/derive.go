@@ -10,11 +10,12 @@ import (
 	"dataflex.dev/dataflex/data/tokenizer"
 )
 
-// FromChatTemplate returns the template of a config that names none: empty for a tokenizer
-// without a chat template or with several that have names, as in LLaMA-Factory 0.9.4, else what LLaMA-Factory's parse_template derives from it: four small
-// conversations are rendered, and the slots are the differences between them. Tools then have
-// the default format, the EOS is unchanged and there are no stop words. A chat template from
-// which no slots can be derived is an error.
+// FromChatTemplate returns the template of a configuration that names none. Without a chat
+// template, or with several named ones, it is empty, as in LLaMA-Factory 0.9.4. Otherwise it is
+// what LLaMA-Factory's parse_template derives: four small conversations are rendered, and the
+// slots are the differences between them. Tools then have the default format, the EOS is
+// unchanged and there are no stop words. A chat template from which no slots can be derived is
+// an error.
 func FromChatTemplate(tok *tokenizer.Tokenizer) (*Template, error) {
 	text := tok.ChatTemplate()
 	if strings.TrimSpace(text) == "" || tok.NamesTemplates() {

@@ -44,7 +44,7 @@ type Template struct {
 	kind          kind
 	prefix        []slot
 	system        []slot // default {{content}}
-	user          []slot // likewise
+	user          []slot // default {{content}}
 	assistant     []slot // default {{content}} and eos
 	observation   []slot // default the user's
 	function      []slot // default the assistant's

@@ -14,8 +14,8 @@ import (
 
 // Save writes the tokenizer's files into dir through write (an atomic writer, for example), as
 // transformers 4.52 writes them: tokenizer.json, tokenizer_config.json, special_tokens_map.json
-// and, with chat templates, chat_template.jinja and additional_chat_templates. tokenizer.json keeps its bytes except for
-// added tokens.
+// and, with chat templates, chat_template.jinja and additional_chat_templates. tokenizer.json
+// keeps its bytes except for added tokens.
 func (t *Tokenizer) Save(dir string, write func(path string, data []byte) error) error {
 	special, err := dump(t.specialMap(true))
 	if err != nil {

@@ -24,7 +24,7 @@ type Pair struct{ A, B BF16 }
 // Products of two bf16 numbers are exact in float32, in which they are summed, one Pair after
 // the other.
 type Sum struct {
-	Pairs []Pair // at least one, with k > 0
+	Pairs []Pair // at least one, and k > 0 in at least one of them
 	Alpha float32
 	Bias  driver.F32 // [n], added to every row; nil = none
 

@@ -75,7 +75,7 @@ var generationDefaults = map[string]any{
 // MoveGeneration moves the keys of text generation from a model's config.json to its
 // generation_config.json, where they take precedence, as transformers does when it saves.
 func MoveGeneration(c *ModelConfig, g *GenerationConfig) error {
-	if c.Multimodal != nil { // whose config.json stays as it is
+	if c.Multimodal != nil { // its config.json is not changed
 		return nil
 	}
 	for key, otherwise := range generationDefaults {

@@ -383,7 +383,7 @@ func (c *ModelConfig) Value(key string) (any, bool) {
 // anything that pyjson.Encode takes.
 func (c *ModelConfig) Set(key string, value any) {
 	c.text[key], c.file = value, nil
-	if _, there := c.raw[key]; there || key == "tie_word_embeddings" { // which transformers 5 asks the whole for
+	if _, there := c.raw[key]; there || key == "tie_word_embeddings" { // transformers 5 reads it from the top level
 		c.raw[key] = value
 	}
 }

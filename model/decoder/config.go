@@ -85,7 +85,7 @@ type DeltaRule struct {
 // readConfig reads dir/config.json and refuses what the decoder does not compute.
 func readConfig(dir string) (Config, error) {
 	c, err := checkpoint.ReadModelConfig(dir)
-	if c != nil && c.ModelType != "" && families[c.ModelType].architecture == "" { // whose keys are others: what is missing misleads
+	if c != nil && c.ModelType != "" && families[c.ModelType].architecture == "" { // reported first: the keys of another model type are different, and errors about missing ones would mislead
 		err = fmt.Errorf("%s: %w", c.Path, checkSupported(c))
 	}
 	if err != nil {

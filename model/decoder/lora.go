@@ -226,7 +226,7 @@ func (m *Model) trainInFull(names []string, tie bool) (map[*tensor.Param]bool, e
 		names = slices.Clone(names)
 		for i, n := range names {
 			if partOf(m.tables().Head, n) {
-				names[i] = m.tables().Embedding // which the head is
+				names[i] = m.tables().Embedding // a tied head is the embeddings
 			}
 		}
 	} else if slices.ContainsFunc(names, func(n string) bool { return partOf(m.tables().Embedding, n) || partOf(m.tables().Head, n) }) {

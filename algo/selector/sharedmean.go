@@ -11,10 +11,10 @@ import (
 	"dataflex.dev/dataflex/data/storage"
 )
 
-// keptMean returns a mean that several scoring processes share: the first one computes the mean
+// sharedMean returns a mean that several scoring processes share: the first one computes the mean
 // of a subtask's evaluation rows and writes it to cache_dir, the others wait for the file and
 // read it. key identifies the whole scoring.
-func (s *influence) keptMean(key string, mean meanOf) meanOf {
+func (s *influence) sharedMean(key string, mean meanOf) meanOf {
 	return func(ctx context.Context, task int) (_ []float64, err error) {
 		dir := filepath.Join(s.dir, "features")
 		path := filepath.Join(dir, fmt.Sprintf("%s-%d.mean", key[:16], task))

@@ -35,7 +35,7 @@ func TestKeptMean(t *testing.T) {
 		var shares sync.WaitGroup
 		for range 4 {
 			shares.Go(func() {
-				if got, err := s.keptMean(key, mean)(t.Context(), task); err != nil || !slices.Equal(got, want) {
+				if got, err := s.sharedMean(key, mean)(t.Context(), task); err != nil || !slices.Equal(got, want) {
 					t.Errorf("%v %v", got, err)
 				}
 			})
