@@ -13,6 +13,7 @@
 //     512 rows at once. ptxas 13.0: 40 registers, no spills, up to 147 KiB: 1 block a
 //     multiprocessor. No bank conflicts, gradients read once a block (TestMatrixCounters).
 #include "../dev/philox.cuh"
+#include "../dev/vote.cuh"
 #include "../dev/warp.cuh"
 #include "matrix.cuh"
 
@@ -21,12 +22,6 @@ constexpr int stage_rows = 64;
 constexpr int threads = 512;
 constexpr int pitch = 33;
 constexpr u32 nowhere = 0xffffffffu;
-
-DEV u32 ballot(bool p) {
-  u32 r;
-  asm volatile("{\n\t.reg .pred p;\n\tsetp.ne.b32 p, %1, 0;\n\tvote.sync.ballot.b32 %0, p, 0xffffffff;\n\t}" : "=r"(r) : "r"((int)p));
-  return r;
-}
 
 extern __shared__ __align__(16) float sums[];  // [columns][32], the samples of column c rotated by c
 

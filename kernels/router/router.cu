@@ -8,7 +8,10 @@
 // ways read and write each number once (combine reads K). Not measured on a GPU.
 // v1  16-byte accesses: at most 45 registers, no spills, 62 % of the warps or more; rows move the least bytes in full
 //     sectors, without bank conflicts (interpreter)
+// v2  the plan is made here, not on the host, for which every layer of a pass waited: a block an
+//     expert, two passes over the choices, which the second-level cache holds
 #include "../dev/quad.cuh"
+#include "../dev/vote.cuh"
 #include "../dev/warp.cuh"
 
 struct gate {
@@ -96,6 +99,62 @@ KERNEL __launch_bounds__(256) router_backward(gate_gradient p) {
   }
   const float average = (float)warp_sum(dot);
   for (int e = lane; e < p.experts; e += 32) d[e] = prob[e] * (d[e] - average);
+}
+
+struct planned {
+  const int* choice;                    // [T K]
+  int *token, *slot, *offsets, *tiles;  // tiles [2 most]
+  int choices, experts, top, most;
+};
+
+constexpr int max_experts = 1024, tile_rows = 128, planners = 512;
+
+DEV int tiles_of(u32 rows) { return (rows + tile_rows - 1) / tile_rows; }
+
+// The tokens by expert: router.Plan. Block e places expert e's, in their order: all blocks
+// count all choices, and a warp the places of its part of them.
+KERNEL __launch_bounds__(planners) router_plan(planned p) {
+  __shared__ u32 counts[max_experts], part[planners / 32], mine[planners / 32];
+  const int e = blockIdx.x, warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  for (int i = threadIdx.x; i < p.experts; i += planners) counts[i] = 0;
+  __syncthreads();
+  const int share = (p.choices + planners - 1) / planners * 32, begin = warp * share, end = min(p.choices, begin + share);
+  u32 found = 0;
+  for (int i = begin; i < end; i += 32) {
+    const int c = i + lane < end ? p.choice[i + lane] : -1;
+    if (c >= 0) count_one(&counts[c]);
+    found += __builtin_popcount(ballot(c == e));
+  }
+  if (lane == 0) mine[warp] = found;
+  __syncthreads();
+
+  u32 first = 0, tile = 0, all_tiles = 0;
+  for (int i = threadIdx.x; i < p.experts; i += planners) {
+    const u32 n = counts[i];
+    if (i < e) first += n, tile += tiles_of(n);
+    all_tiles += tiles_of(n);
+  }
+  first = block_sum<planners>(first, part);
+  tile = block_sum<planners>(tile, part);
+  all_tiles = block_sum<planners>(all_tiles, part);
+  for (int i = threadIdx.x; i < tiles_of(counts[e]); i += planners) {
+    p.tiles[2 * (tile + i)] = e;
+    p.tiles[2 * (tile + i) + 1] = first + i * tile_rows;
+  }
+  if (threadIdx.x == 0) p.offsets[e] = first;
+  if (e == p.experts - 1) {
+    for (int i = 2 * all_tiles + threadIdx.x; i < 2 * p.most; i += planners) p.tiles[i] = -1;
+    if (threadIdx.x == 0) p.offsets[p.experts] = p.choices;
+  }
+
+  u32 place = first;
+  for (int w = 0; w < warp; w++) place += mine[w];
+  for (int i = begin; i < end; i += 32) {
+    const bool here = i + lane < end && p.choice[i + lane] == e;
+    const u32 all = ballot(here), at = place + __builtin_popcount(all & ((1u << lane) - 1));
+    if (here) p.slot[i + lane] = at, p.token[at] = (i + lane) / p.top;
+    place += __builtin_popcount(all);
+  }
 }
 
 constexpr int threads = 128, stride = 4 * threads;

@@ -2,8 +2,9 @@
 // experts compute a token, the copies to them and back, and the gate of a shared expert.
 //
 // T tokens choose K of E experts each. All tensors are float32 and row-major; choices
-// and places are on the host. Tokens are independent, sums over a token's experts
-// run in the order of its choices: the bits are the same for every number of threads.
+// and places are int32 and on the device, too, so that nothing waits for the host. Tokens
+// are independent, sums over a token's experts run in the order of its choices: the bits
+// are the same for every number of threads.
 //
 //	probs[t,e]  = softmax over e of logits[t,e]
 //	choice[t,k] = the K largest, descending; of equal ones the first
@@ -26,10 +27,10 @@ type Params struct {
 }
 
 // Forward overwrites probs [T, E], choice [T·K] and weight [T, K] from logits [T, E].
-func Forward(dev driver.Device, p Params, logits, probs driver.F32, choice []int32, weight driver.F32) {
-	p.check(logits, probs, len(choice), weight)
+func Forward(dev driver.Device, p Params, logits, probs driver.F32, choice driver.I32, weight driver.F32) {
+	p.check(logits, probs, choice.Len(), weight)
 	dispatch.Run(dev, "router.Forward", func(c *cpu.Device) {
-		forwardCPU(c, p, logits.Host(), probs.Host(), choice, weight.Host())
+		forwardCPU(c, p, logits.Host(), probs.Host(), choice.Host(), weight.Host())
 	}, func(c driver.Launcher) {
 		forwardPTX(c, p, logits, probs, choice, weight)
 	})
@@ -38,8 +39,8 @@ func Forward(dev driver.Device, p Params, logits, probs driver.F32, choice []int
 // Backward overwrites dlogits [T, E] with the gradient by the weights' gradient
 // dweight [T, K] (nil = 0), and by that of every row's probabilities, balance [E]
 // (nil = 0): the load-balancing loss.
-func Backward(dev driver.Device, p Params, probs driver.F32, choice []int32, weight, dweight driver.F32, balance []float32, dlogits driver.F32) {
-	p.check(dlogits, probs, len(choice), weight)
+func Backward(dev driver.Device, p Params, probs driver.F32, choice driver.I32, weight, dweight driver.F32, balance []float32, dlogits driver.F32) {
+	p.check(dlogits, probs, choice.Len(), weight)
 	if !dweight.IsNil() && dweight.Len() != p.Tokens*p.TopK {
 		panic("router: dweight is not [T, K]")
 	}
@@ -47,7 +48,7 @@ func Backward(dev driver.Device, p Params, probs driver.F32, choice []int32, wei
 		panic("router: balance is not [E]")
 	}
 	dispatch.Run(dev, "router.Backward", func(c *cpu.Device) {
-		backwardCPU(c, p, probs.Host(), choice, weight.Host(), dweight.Host(), balance, dlogits.Host())
+		backwardCPU(c, p, probs.Host(), choice.Host(), weight.Host(), dweight.Host(), balance, dlogits.Host())
 	}, func(c driver.Launcher) {
 		backwardPTX(c, p, probs, choice, weight, dweight, balance, dlogits)
 	})
@@ -62,32 +63,6 @@ func (p Params) check(logits, probs driver.F32, choices int, weight driver.F32) 
 	case choices != p.Tokens*p.TopK || weight.Len() != choices:
 		panic("router: choice or weight is not [T, K]")
 	}
-}
-
-// Plan is the tokens' order by expert: place i of T·K belongs to token Token[i], and
-// places Offsets[e] to Offsets[e+1] to expert e, tokens in their order. Slot is the
-// way back: the place of token t's k-th choice is Slot[t·K+k].
-type Plan struct {
-	Token, Slot, Offsets []int32
-	TopK                 int
-}
-
-// Group makes the plan of choice [T·K].
-func Group(p Params, choice []int32) Plan {
-	offsets := make([]int32, p.Experts+1)
-	for _, e := range choice {
-		offsets[e+1]++
-	}
-	for e := range p.Experts {
-		offsets[e+1] += offsets[e]
-	}
-	plan := Plan{Token: make([]int32, len(choice)), Slot: make([]int32, len(choice)), Offsets: offsets, TopK: p.TopK}
-	next := append([]int32(nil), offsets[:p.Experts]...)
-	for i, e := range choice {
-		plan.Slot[i], plan.Token[next[e]] = next[e], int32(i/p.TopK)
-		next[e]++
-	}
-	return plan
 }
 
 // Dispatch overwrites out [T·K, d] with the rows of x [T, d] in the plan's order.
@@ -113,7 +88,7 @@ func DispatchBackward(dev driver.Device, plan Plan, dout, dx driver.F32, d int) 
 // Combine overwrites out [T, d]: a token's rows of y [T·K, d], weighted by weight [T, K].
 func Combine(dev driver.Device, plan Plan, y, weight, out driver.F32, d int) {
 	plan.check(out, y, d)
-	if weight.Len() != len(plan.Slot) {
+	if weight.Len() != plan.Slot.Len() {
 		panic("router: weight is not [T, K]")
 	}
 	dispatch.Run(dev, "router.Combine", func(c *cpu.Device) {
@@ -127,7 +102,7 @@ func Combine(dev driver.Device, plan Plan, y, weight, out driver.F32, d int) {
 // dout [T, d].
 func CombineBackward(dev driver.Device, plan Plan, dout, y, weight, dy, dweight driver.F32, d int) {
 	plan.check(dout, y, d)
-	if weight.Len() != len(plan.Slot) || dweight.Len() != weight.Len() || dy.Len() != y.Len() {
+	if weight.Len() != plan.Slot.Len() || dweight.Len() != weight.Len() || dy.Len() != y.Len() {
 		panic("router: weight or dweight is not [T, K], or dy not shaped like y")
 	}
 	dispatch.Run(dev, "router.CombineBackward", func(c *cpu.Device) {
@@ -138,7 +113,7 @@ func CombineBackward(dev driver.Device, plan Plan, dout, y, weight, dy, dweight 
 }
 
 func (p Plan) check(tokens, places driver.F32, d int) {
-	if places.Len() != len(p.Slot)*d || tokens.Len()*p.TopK != places.Len() {
+	if places.Len() != p.Slot.Len()*d || tokens.Len()*p.TopK != places.Len() {
 		panic("router: a tensor is not [T, d] or [T·K, d]")
 	}
 }

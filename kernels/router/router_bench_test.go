@@ -3,6 +3,7 @@ package router_test
 import (
 	"testing"
 
+	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/kernels/optest"
 	"dataflex.dev/dataflex/kernels/router"
 )
@@ -14,14 +15,15 @@ func BenchmarkRouter(b *testing.B) {
 	p := router.Params{Tokens: 512, Experts: 128, TopK: 8, Normalize: true}
 	r, f := optest.Rand(1), optest.Dev
 	logits, x := optest.Normal(r, p.Tokens*p.Experts, 1), optest.Normal(r, p.Tokens*d, 1)
-	probs, weight, choice := make([]float32, len(logits)), make([]float32, p.Tokens*p.TopK), make([]int32, p.Tokens*p.TopK)
+	probs, weight, choice := make([]float32, len(logits)), make([]float32, p.Tokens*p.TopK), driver.FromHost(make([]int32, p.Tokens*p.TopK))
+	memory := driver.FromHost(make([]int32, p.PlanSize()))
 	places, dweight := make([]float32, p.Tokens*p.TopK*d), make([]float32, p.Tokens*p.TopK)
 	dev := optest.CPU(b, 1)
 	plan := router.Plan{}
 	b.Run("route", func(b *testing.B) {
 		for b.Loop() {
 			router.Forward(dev, p, f(logits), f(probs), choice, f(weight))
-			plan = router.Group(p, choice)
+			plan = router.Group(dev, p, choice, memory)
 		}
 	})
 	for name, run := range map[string]func(){

@@ -106,20 +106,22 @@ func (p Params) chosen(d, prob []float32, choice []int32, weight, dweight []floa
 }
 
 func dispatchCPU(c *cpu.Device, plan Plan, x, out []float32, d int) {
-	blocks(c, len(plan.Token), func(i int) {
-		t := int(plan.Token[i])
+	token := plan.Token.Host()
+	blocks(c, len(token), func(i int) {
+		t := int(token[i])
 		copy(out[i*d:(i+1)*d], x[t*d:(t+1)*d])
 	})
 }
 
 // combineCPU sums a token's rows, all of weight 1 where weight is nil.
 func combineCPU(c *cpu.Device, plan Plan, y, weight, out []float32, d int) {
-	blocks(c, len(plan.Slot)/plan.TopK, func(t int) {
+	slot := plan.Slot.Host()
+	blocks(c, len(slot)/plan.TopK, func(t int) {
 		row := out[t*d : (t+1)*d]
 		clear(row)
 		for k := range plan.TopK {
 			i := t*plan.TopK + k
-			from, w := int(plan.Slot[i]), float32(1)
+			from, w := int(slot[i]), float32(1)
 			if weight != nil {
 				w = weight[i]
 			}
@@ -129,11 +131,12 @@ func combineCPU(c *cpu.Device, plan Plan, y, weight, out []float32, d int) {
 }
 
 func combineBackwardCPU(c *cpu.Device, plan Plan, dout, y, weight, dy, dweight []float32, d int) {
-	blocks(c, len(plan.Slot)/plan.TopK, func(t int) {
+	slot := plan.Slot.Host()
+	blocks(c, len(slot)/plan.TopK, func(t int) {
 		g := dout[t*d : (t+1)*d]
 		for k := range plan.TopK {
 			i := t*plan.TopK + k
-			at := int(plan.Slot[i])
+			at := int(slot[i])
 			dweight[i] = simd.Dot(g, y[at*d:(at+1)*d])
 			row := dy[at*d : (at+1)*d]
 			copy(row, g)

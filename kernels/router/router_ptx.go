@@ -2,7 +2,6 @@ package router
 
 import (
 	_ "embed"
-	"unsafe"
 
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/kernels/ptx"
@@ -15,6 +14,9 @@ var family = ptx.New("router", sm80)
 
 // rowThreads is the block of the kernels that move rows.
 const rowThreads = 128
+
+// planThreads is the block of the kernel that plans.
+const planThreads = 512
 
 // sizes end struct gate and struct gate_gradient of router.cu, and are in those of
 // scores.cu behind the pointers.
@@ -29,6 +31,10 @@ type (
 	gateGradient struct {
 		probs, choice, weight, dweight, balance, dlogits uintptr
 		sizes
+	}
+	planArguments struct {
+		choice, token, slot, offsets, tiles uintptr
+		choices, experts, topK, most        int32
 	}
 	dispatchParameters struct {
 		out, x, from uintptr
@@ -55,6 +61,7 @@ type (
 var (
 	gates            = ptx.Declare[ptx.One[gateArguments]](family, "router_forward")
 	gateGradients    = ptx.Declare[ptx.One[gateGradient]](family, "router_backward")
+	plans            = ptx.Declare[ptx.One[planArguments]](family, "router_plan")
 	dispatches       = ptx.Declare[dispatchParameters](family, "router_dispatch")
 	combines         = ptx.Declare[combineParameters](family, "router_combine")
 	combineGradients = ptx.Declare[combineGradient](family, "router_combine_backward")
@@ -66,55 +73,48 @@ func (p Params) sizes() sizes {
 	return sizes{int32(p.Tokens), int32(p.Experts), int32(p.TopK), ptx.Flag(p.Normalize)}
 }
 
-// forwardPTX waits for the choices: the host plans by them.
-func forwardPTX(dev driver.Launcher, p Params, logits, probs driver.F32, choice []int32, weight driver.F32) {
-	if len(choice) == 0 {
-		return
-	}
-	q := ptx.On(dev)
-	chosen := q.Scratch(0, 4*len(choice))
-	gates.Launch(q, "router_forward", ptx.Grid(ptx.Blocks(p.Tokens, 8), 256), &ptx.One[gateArguments]{P: gateArguments{
-		logits: logits.Addr(), probs: probs.Addr(), choice: chosen, weight: weight.Addr(), sizes: p.sizes(),
+func forwardPTX(dev driver.Launcher, p Params, logits, probs driver.F32, choice driver.I32, weight driver.F32) {
+	gates.Launch(ptx.On(dev), "router_forward", ptx.Grid(ptx.Blocks(p.Tokens, 8), 256), &ptx.One[gateArguments]{P: gateArguments{
+		logits: logits.Addr(), probs: probs.Addr(), choice: choice.Addr(), weight: weight.Addr(), sizes: p.sizes(),
 	}})
-	readChoices(q, choice, chosen)
 }
 
-// readChoices copies choices from the device, after all work queued so far.
-func readChoices(q *ptx.Queue, choice []int32, at uintptr) {
-	q.Read(unsafe.Slice((*byte)(unsafe.Pointer(&choice[0])), 4*len(choice)), at)
+// groupPTX has a block for each expert, one at least: it also ends the lists.
+func (plan Plan) groupPTX(dev driver.Launcher, p Params, choice driver.I32) {
+	plans.Launch(ptx.On(dev), "router_plan", ptx.Grid(p.Experts, planThreads), &ptx.One[planArguments]{P: planArguments{
+		choice: choice.Addr(), token: plan.Token.Addr(), slot: plan.Slot.Addr(), offsets: plan.Offsets.Addr(), tiles: plan.Tiles.Addr(),
+		choices: int32(choice.Len()), experts: int32(p.Experts), topK: int32(p.TopK), most: int32(plan.Tiles.Len() / 2),
+	}})
 }
 
-func backwardPTX(dev driver.Launcher, p Params, probs driver.F32, choice []int32, weight, dweight driver.F32, balance []float32, dlogits driver.F32) {
+func backwardPTX(dev driver.Launcher, p Params, probs driver.F32, choice driver.I32, weight, dweight driver.F32, balance []float32, dlogits driver.F32) {
 	q := ptx.On(dev)
 	var slope uintptr
 	if balance != nil {
 		slope = ptx.Upload(q, balance)
 	}
 	gateGradients.Launch(q, "router_backward", ptx.Grid(ptx.Blocks(p.Tokens, 8), 256), &ptx.One[gateGradient]{P: gateGradient{
-		probs: probs.Addr(), choice: ptx.Upload(q, choice), weight: weight.Addr(), dweight: dweight.Addr(), balance: slope,
+		probs: probs.Addr(), choice: choice.Addr(), weight: weight.Addr(), dweight: dweight.Addr(), balance: slope,
 		dlogits: dlogits.Addr(), sizes: p.sizes(),
 	}})
 }
 
 func dispatchPTX(dev driver.Launcher, plan Plan, x, out driver.F32, d int) {
-	q := ptx.On(dev)
-	dispatches.Launch(q, "router_dispatch", ptx.Grid(len(plan.Token), rowThreads), &dispatchParameters{
-		out: out.Addr(), x: x.Addr(), from: ptx.Upload(q, plan.Token), d: int32(d),
+	dispatches.Launch(ptx.On(dev), "router_dispatch", ptx.Grid(plan.Token.Len(), rowThreads), &dispatchParameters{
+		out: out.Addr(), x: x.Addr(), from: plan.Token.Addr(), d: int32(d),
 	})
 }
 
 // combinePTX sums a token's rows, all of weight 1 where weight is nil.
 func combinePTX(dev driver.Launcher, plan Plan, y, weight, out driver.F32, d int) {
-	q := ptx.On(dev)
-	combines.Launch(q, "router_combine", ptx.Grid(len(plan.Slot)/plan.TopK, rowThreads), &combineParameters{
-		out: out.Addr(), y: y.Addr(), slot: ptx.Upload(q, plan.Slot), weight: weight.Addr(), topK: int32(plan.TopK), d: int32(d),
+	combines.Launch(ptx.On(dev), "router_combine", ptx.Grid(plan.Slot.Len()/plan.TopK, rowThreads), &combineParameters{
+		out: out.Addr(), y: y.Addr(), slot: plan.Slot.Addr(), weight: weight.Addr(), topK: int32(plan.TopK), d: int32(d),
 	})
 }
 
 func combineBackwardPTX(dev driver.Launcher, plan Plan, dout, y, weight, dy, dweight driver.F32, d int) {
-	q := ptx.On(dev)
-	combineGradients.Launch(q, "router_combine_backward", ptx.Grid(len(plan.Slot), rowThreads), &combineGradient{
-		dy: dy.Addr(), dweight: dweight.Addr(), dout: dout.Addr(), y: y.Addr(), slot: ptx.Upload(q, plan.Slot), weight: weight.Addr(),
+	combineGradients.Launch(ptx.On(dev), "router_combine_backward", ptx.Grid(plan.Slot.Len(), rowThreads), &combineGradient{
+		dy: dy.Addr(), dweight: dweight.Addr(), dout: dout.Addr(), y: y.Addr(), slot: plan.Slot.Addr(), weight: weight.Addr(),
 		topK: int32(plan.TopK), d: int32(d),
 	})
 }

@@ -10,16 +10,16 @@ import (
 )
 
 func routePTX(t *testing.T, dev driver.Device, p router.Params, logits, dweight, balance []float32) routed {
-	choice := make([]int32, p.Tokens*p.TopK)
+	choice := ints(t, dev, make([]int32, p.Tokens*p.TopK))
 	zeros := func(n int) driver.F32 { return optest.In(t, dev, make([]float32, n), 0) }
-	probs, weight, dlogits := zeros(len(logits)), zeros(len(choice)), zeros(len(logits))
+	probs, weight, dlogits := zeros(len(logits)), zeros(choice.Len()), zeros(len(logits))
 	router.Forward(dev, p, optest.In(t, dev, logits, 0), probs, choice, weight)
 	var dw driver.F32
 	if dweight != nil {
 		dw = optest.In(t, dev, dweight, 0)
 	}
 	router.Backward(dev, p, probs, choice, weight, dw, balance, dlogits)
-	return routed{optest.Out(t, dev, probs), optest.Out(t, dev, weight), optest.Out(t, dev, dlogits), choice}
+	return routed{optest.Out(t, dev, probs), optest.Out(t, dev, weight), optest.Out(t, dev, dlogits), read(t, dev, choice)}
 }
 
 // gradient is dlogits at the given choices, by the softmax's definition.
@@ -93,14 +93,36 @@ func TestPTXRoute(t *testing.T) {
 	}
 }
 
+// TestPTXPlan: the host's plan, for experts that nobody or everybody chose, that have whole
+// tiles and that are more than threads.
+func TestPTXPlan(t *testing.T) {
+	host, dev, r := optest.CPU(t, 1), optest.Device(t, 80), optest.Rand(7)
+	for _, p := range []router.Params{
+		{Tokens: 300, Experts: 5, TopK: 2}, {Tokens: 128, Experts: 3, TopK: 1}, {Tokens: 1, Experts: 600, TopK: 3}, {Tokens: 0, Experts: 4, TopK: 2}, {Tokens: 700, Experts: 1, TopK: 1},
+	} {
+		for name, chosen := range map[string]int{"any": p.Experts, "the first": 1, "few": min(2, p.Experts)} {
+			choice := make([]int32, p.Tokens*p.TopK)
+			for i := range choice {
+				choice[i] = int32(r.IntN(chosen))
+			}
+			got, token, slot := group(t, dev, p, choice)
+			want, wantToken, wantSlot := group(t, host, p, choice)
+			if !slices.Equal(token, wantToken) || !slices.Equal(slot, wantSlot) || !slices.Equal(read(t, dev, got.Offsets), want.Offsets.Host()) ||
+				!slices.Equal(read(t, dev, got.Tiles), want.Tiles.Host()) {
+				t.Errorf("%+v, %s: the device's plan is another", p, name)
+			}
+		}
+	}
+}
+
 // way is the experts' way there and back written out.
 type way[F optest.Float] struct{ combined, summed, dy, dweight []F }
 
-func walk[F optest.Float](plan router.Plan, dout, y, weight []F, d int) way[F] {
+func walk[F optest.Float](slots []int32, top int, dout, y, weight []F, d int) way[F] {
 	w := way[F]{make([]F, len(dout)), make([]F, len(dout)), make([]F, len(y)), make([]F, len(weight))}
-	for i, slot := range plan.Slot {
+	for i, slot := range slots {
 		for c := range d {
-			at, from := i/plan.TopK*d+c, int(slot)*d+c
+			at, from := i/top*d+c, int(slot)*d+c
 			w.combined[at] += weight[i] * y[from]
 			w.summed[at] += y[from]
 			w.dy[from] = weight[i] * dout[at]
@@ -118,18 +140,18 @@ func TestPTXWay(t *testing.T) {
 		for i := range choice {
 			choice[i] = int32(r.IntN(3))
 		}
-		plan := router.Group(p, choice)
+		plan, token, slot := group(t, dev, p, choice)
 		x, y, weight := optest.Normal(r, 7*c.d, 1), optest.Normal(r, 14*c.d, 1), optest.Normal(r, 14, 1)
 		in := func(x []float32) driver.F32 { return optest.In(t, dev, x, c.shift) }
 		sent, out, dy, dweight, w := in(make([]float32, len(y))), in(make([]float32, len(x))), in(y), in(make([]float32, 14)), in(weight)
 		router.Dispatch(dev, plan, in(x), sent, c.d)
 		for i, got := range optest.Out(t, dev, sent) {
-			if want := x[int(plan.Token[i/c.d])*c.d+i%c.d]; got != want {
+			if want := x[int(token[i/c.d])*c.d+i%c.d]; got != want {
 				t.Fatalf("place %d got %v, want %v", i/c.d, got, want)
 			}
 		}
-		plain := walk(plan, x, y, weight, c.d)
-		ref := walk(plan, optest.To[float64](x), optest.To[float64](y), optest.To[float64](weight), c.d)
+		plain := walk(slot, 2, x, y, weight, c.d)
+		ref := walk(slot, 2, optest.To[float64](x), optest.To[float64](y), optest.To[float64](weight), c.d)
 		router.Combine(dev, plan, dy, w, out, c.d)
 		optest.Within(t, "combined", optest.Out(t, dev, out), plain.combined, ref.combined)
 		router.DispatchBackward(dev, plan, dy, out, c.d)
@@ -168,7 +190,7 @@ func TestPTXTraffic(t *testing.T) {
 	for i := range choice {
 		choice[i] = int32(i % 4)
 	}
-	plan := router.Group(p, choice)
+	plan, _, _ := group(t, dev, p, choice)
 	zeros := func(n int) driver.F32 { return optest.In(t, dev, make([]float32, n), 0) }
 	x, y, weight, dweight := zeros(tokens*d), zeros(2*tokens*d), zeros(2*tokens), zeros(2*tokens)
 	router.Dispatch(dev, plan, x, y, d)

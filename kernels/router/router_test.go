@@ -37,8 +37,8 @@ type routed struct {
 func route(dev driver.Device, p router.Params, logits, dweight, balance []float32) routed {
 	r := routed{make([]float32, len(logits)), make([]float32, p.Tokens*p.TopK), make([]float32, len(logits)), make([]int32, p.Tokens*p.TopK)}
 	f := optest.Dev
-	router.Forward(dev, p, f(logits), f(r.probs), r.choice, f(r.weight))
-	router.Backward(dev, p, f(r.probs), r.choice, f(r.weight), f(dweight), balance, f(r.dlogits))
+	router.Forward(dev, p, f(logits), f(r.probs), driver.FromHost(r.choice), f(r.weight))
+	router.Backward(dev, p, f(r.probs), driver.FromHost(r.choice), f(r.weight), f(dweight), balance, f(r.dlogits))
 	return r
 }
 
@@ -96,6 +96,36 @@ func seq(n int) []int32 {
 	return s
 }
 
+// ints is x on the device, or itself on the host.
+func ints(t testing.TB, dev driver.Device, x []int32) driver.I32 {
+	if dev.Kind() == driver.CPU {
+		return driver.FromHost(x)
+	}
+	mem, err := dev.Alloc(4 * len(x))
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := driver.View[int32](mem)
+	if err := driver.Upload(dev, out, x); err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func read(t testing.TB, dev driver.Device, x driver.I32) []int32 {
+	out, err := driver.Read(dev, x)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// group is the plan of choice, and its lists on the host.
+func group(t testing.TB, dev driver.Device, p router.Params, choice []int32) (plan router.Plan, token, slot []int32) {
+	plan = router.Group(dev, p, ints(t, dev, choice), ints(t, dev, make([]int32, p.PlanSize())))
+	return plan, read(t, dev, plan.Token), read(t, dev, plan.Slot)
+}
+
 // TestTies: of equal logits the first expert comes first.
 func TestTies(t *testing.T) {
 	p := router.Params{Tokens: 1, Experts: 4, TopK: 3}
@@ -110,9 +140,9 @@ func TestWay(t *testing.T) {
 	const d = 5
 	p := router.Params{Tokens: 4, Experts: 4, TopK: 2}
 	choice := []int32{3, 0, 0, 1, 3, 1, 0, 3}
-	plan := router.Group(p, choice)
-	if !slices.Equal(plan.Offsets, []int32{0, 3, 5, 5, 8}) || !slices.Equal(plan.Token, []int32{0, 1, 3, 1, 2, 0, 2, 3}) ||
-		!slices.Equal(plan.Slot, []int32{5, 0, 1, 3, 6, 4, 2, 7}) {
+	plan, token, slot := group(t, optest.CPU(t, 1), p, choice)
+	if !slices.Equal(plan.Offsets.Host(), []int32{0, 3, 5, 5, 8}) || !slices.Equal(token, []int32{0, 1, 3, 1, 2, 0, 2, 3}) ||
+		!slices.Equal(slot, []int32{5, 0, 1, 3, 6, 4, 2, 7}) || !slices.Equal(plan.Tiles.Host(), []int32{0, 0, 1, 3, 3, 5, -1, -1}) {
 		t.Fatalf("plan %+v", plan)
 	}
 	r, f := optest.Rand(2), optest.Dev
@@ -121,7 +151,7 @@ func TestWay(t *testing.T) {
 	sent, out, back := make([]float32, 8*d), make([]float32, 4*d), make([]float32, 4*d)
 	router.Dispatch(dev, plan, f(x), f(sent), d)
 	for i := range sent {
-		if sent[i] != x[int(plan.Token[i/d])*d+i%d] {
+		if sent[i] != x[int(token[i/d])*d+i%d] {
 			t.Fatalf("place %d got %v", i/d, sent[i])
 		}
 	}
@@ -132,7 +162,7 @@ func TestWay(t *testing.T) {
 	router.CombineBackward(dev, plan, f(dout), f(dy), f(weight), f(dy), f(dweight), d)
 	for i := range 4 * d {
 		tok, c := i/d, i%d
-		a, b := plan.Slot[2*tok], plan.Slot[2*tok+1]
+		a, b := slot[2*tok], slot[2*tok+1]
 		ya, yb := y[int(a)*d+c], y[int(b)*d+c]
 		near(t, "combined", out[i], weight[2*tok]*ya+weight[2*tok+1]*yb)
 		near(t, "summed", back[i], ya+yb)
@@ -141,7 +171,7 @@ func TestWay(t *testing.T) {
 	for i := range 8 {
 		var dot float32
 		for c := range d {
-			dot += dout[i/2*d+c] * y[int(plan.Slot[i])*d+c]
+			dot += dout[i/2*d+c] * y[int(slot[i])*d+c]
 		}
 		near(t, "dweight", dweight[i], dot)
 	}
@@ -180,10 +210,10 @@ func TestPanics(t *testing.T) {
 	dev, f := optest.CPU(t, 1), optest.Dev
 	x := f(make([]float32, 8))
 	p := router.Params{Tokens: 2, Experts: 4, TopK: 5}
-	optest.Panics(t, "router: Tokens < 0, or TopK not within 1 and Experts", func() { router.Forward(dev, p, x, x, nil, x) })
+	optest.Panics(t, "router: Tokens < 0, or TopK not within 1 and Experts", func() { router.Forward(dev, p, x, x, driver.I32{}, x) })
 	p.TopK = 2
-	optest.Panics(t, "router: choice or weight is not [T, K]", func() { router.Forward(dev, p, x, x, make([]int32, 4), x) })
+	optest.Panics(t, "router: choice or weight is not [T, K]", func() { router.Forward(dev, p, x, x, driver.FromHost(make([]int32, 4)), x) })
 	optest.Panics(t, "router: x or out is not [T, d]", func() { router.Gate(dev, x, x, x, 2) })
-	plan := router.Group(p, []int32{0, 1, 2, 3})
+	plan, _, _ := group(t, dev, p, []int32{0, 1, 2, 3})
 	optest.Panics(t, "router: a tensor is not [T, d] or [T·K, d]", func() { router.Dispatch(dev, plan, x, x, 4) })
 }

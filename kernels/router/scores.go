@@ -30,13 +30,13 @@ type Scores struct {
 
 // Forward overwrites probs [T, E], choice [T·K], weight [T, K] and likely [T·K], the K
 // most probable experts, from logits [T, E].
-func (s Scores) Forward(dev driver.Device, logits, probs driver.F32, choice, likely []int32, weight driver.F32) {
-	s.checkScores(logits, probs, len(choice), weight)
-	if len(likely) != len(choice) {
+func (s Scores) Forward(dev driver.Device, logits, probs driver.F32, choice, likely driver.I32, weight driver.F32) {
+	s.checkScores(logits, probs, choice.Len(), weight)
+	if likely.Len() != choice.Len() {
 		panic("router: likely is not [T·K]")
 	}
 	dispatch.Run(dev, "router.Scores", func(c *cpu.Device) {
-		s.forwardCPU(c, logits.Host(), probs.Host(), choice, likely, weight.Host())
+		s.forwardCPU(c, logits.Host(), probs.Host(), choice.Host(), likely.Host(), weight.Host())
 	}, func(l driver.Launcher) {
 		s.forwardPTX(l, logits, probs, choice, likely, weight)
 	})
@@ -44,13 +44,13 @@ func (s Scores) Forward(dev driver.Device, logits, probs driver.F32, choice, lik
 
 // Backward overwrites dlogits [T, E] with the gradient by the weights' gradient
 // dweight [T, K] and by that of every row's probabilities, balance [E] (nil = 0).
-func (s Scores) Backward(dev driver.Device, logits, probs driver.F32, choice []int32, weight, dweight driver.F32, balance []float32, dlogits driver.F32) {
-	s.checkScores(logits, probs, len(choice), weight)
+func (s Scores) Backward(dev driver.Device, logits, probs driver.F32, choice driver.I32, weight, dweight driver.F32, balance []float32, dlogits driver.F32) {
+	s.checkScores(logits, probs, choice.Len(), weight)
 	if dweight.Len() != weight.Len() || dlogits.Len() != logits.Len() || balance != nil && len(balance) != s.Experts {
 		panic("router: dweight is not [T, K], dlogits not [T, E], or balance not [E]")
 	}
 	dispatch.Run(dev, "router.Scores", func(c *cpu.Device) {
-		s.backwardCPU(c, logits.Host(), probs.Host(), choice, weight.Host(), dweight.Host(), balance, dlogits.Host())
+		s.backwardCPU(c, logits.Host(), probs.Host(), choice.Host(), weight.Host(), dweight.Host(), balance, dlogits.Host())
 	}, func(l driver.Launcher) {
 		s.backwardPTX(l, logits, probs, choice, weight, dweight, balance, dlogits)
 	})

@@ -36,36 +36,24 @@ var (
 	scoreGradients = ptx.Declare[ptx.One[scoreGradient]](familyScores, "router_scores_backward")
 )
 
-// forwardPTX waits for the choices: the host plans by them.
-func (s Scores) forwardPTX(dev driver.Launcher, logits, probs driver.F32, choice, likely []int32, weight driver.F32) {
+func (s Scores) forwardPTX(dev driver.Launcher, logits, probs driver.F32, choice, likely driver.I32, weight driver.F32) {
 	if s.Groups > MaxDeviceGroups {
 		panic("router: no kernel for so many groups")
 	}
-	if len(choice) == 0 {
-		return
-	}
-	q := ptx.On(dev)
-	size := 4 * len(choice)
-	both := q.Scratch(0, 2*size) // choices, then the likely ones
-	scoreGates.Launch(q, "router_scores", ptx.Grid(ptx.Blocks(s.Tokens, 8), 256), &ptx.One[scoreArguments]{P: scoreArguments{
-		logits: logits.Addr(), bias: s.Bias.Addr(), probs: probs.Addr(), choice: both, likely: both + uintptr(size), weight: weight.Addr(),
+	scoreGates.Launch(ptx.On(dev), "router_scores", ptx.Grid(ptx.Blocks(s.Tokens, 8), 256), &ptx.One[scoreArguments]{P: scoreArguments{
+		logits: logits.Addr(), bias: s.Bias.Addr(), probs: probs.Addr(), choice: choice.Addr(), likely: likely.Addr(), weight: weight.Addr(),
 		sizes: s.sizes(), softmax: ptx.Flag(s.Softmax), groups: int32(s.Groups), topGroups: int32(s.TopGroups), scale: float32(s.scale()), floor: s.Floor,
 	}})
-	readChoices(q, choice, both)
-	readChoices(q, likely, both+uintptr(size))
 }
 
-func (s Scores) backwardPTX(dev driver.Launcher, logits, probs driver.F32, choice []int32, weight, dweight driver.F32, balance []float32, dlogits driver.F32) {
-	if len(choice) == 0 {
-		return
-	}
+func (s Scores) backwardPTX(dev driver.Launcher, logits, probs driver.F32, choice driver.I32, weight, dweight driver.F32, balance []float32, dlogits driver.F32) {
 	q := ptx.On(dev)
 	var slope uintptr
 	if balance != nil {
 		slope = ptx.Upload(q, balance)
 	}
 	scoreGradients.Launch(q, "router_scores_backward", ptx.Grid(ptx.Blocks(s.Tokens, 8), 256), &ptx.One[scoreGradient]{P: scoreGradient{
-		logits: logits.Addr(), probs: probs.Addr(), choice: ptx.Upload(q, choice), weight: weight.Addr(), dweight: dweight.Addr(), balance: slope,
+		logits: logits.Addr(), probs: probs.Addr(), choice: choice.Addr(), weight: weight.Addr(), dweight: dweight.Addr(), balance: slope,
 		dlogits: dlogits.Addr(), sizes: s.sizes(), softmax: ptx.Flag(s.Softmax), scale: float32(s.scale()), floor: s.Floor,
 	}})
 }

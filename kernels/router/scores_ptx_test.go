@@ -28,31 +28,32 @@ func TestPTXScores(t *testing.T) {
 		t.Run(fmt.Sprintf("%+v", c.Scores.Params), func(t *testing.T) {
 			n, k := len(c.logits), len(c.dweight)
 			want := scoredOut{make([]float32, n), make([]float32, k), make([]float32, n), make([]int32, k), make([]int32, k)}
-			c.Forward(host, f(c.logits), f(want.probs), want.choice, want.likely, f(want.weight))
-			c.Backward(host, f(c.logits), f(want.probs), want.choice, f(want.weight), f(c.dweight), c.balance, f(want.dlogits))
+			c.Forward(host, f(c.logits), f(want.probs), driver.FromHost(want.choice), driver.FromHost(want.likely), f(want.weight))
+			c.Backward(host, f(c.logits), f(want.probs), driver.FromHost(want.choice), f(want.weight), f(c.dweight), c.balance, f(want.dlogits))
 
 			in := func(x []float32) driver.F32 { return optest.In(t, dev, x, 0) }
 			if c.bias != nil {
 				c.Bias = in(c.bias)
 			}
 			logits, probs, weight, dlogits := in(c.logits), in(make([]float32, n)), in(make([]float32, k)), in(make([]float32, n))
-			choice, likely := make([]int32, k), make([]int32, k)
-			c.Forward(dev, logits, probs, choice, likely, weight)
-			c.Backward(dev, logits, probs, choice, weight, in(c.dweight), c.balance, dlogits)
+			chosen, probable := ints(t, dev, make([]int32, k)), ints(t, dev, make([]int32, k))
+			c.Forward(dev, logits, probs, chosen, probable, weight)
+			c.Backward(dev, logits, probs, chosen, weight, in(c.dweight), c.balance, dlogits)
+			choice, likely := read(t, dev, chosen), read(t, dev, probable)
 			if !slices.Equal(choice, want.choice) || !slices.Equal(likely, want.likely) {
 				t.Fatalf("chose %v, likely %v, want %v, %v", choice, likely, want.choice, want.likely)
 			}
 			optest.Near(t, "probs", optest.Out(t, dev, probs), want.probs, 1e-6)
 			optest.Near(t, "weight", optest.Out(t, dev, weight), want.weight, 1e-6)
 			optest.Near(t, "dlogits", optest.Out(t, dev, dlogits), want.dlogits, 2e-6)
-			c.Backward(dev, logits, probs, choice, weight, in(c.dweight), nil, dlogits)
-			c.Backward(host, f(c.logits), f(want.probs), want.choice, f(want.weight), f(c.dweight), nil, f(want.dlogits))
+			c.Backward(dev, logits, probs, chosen, weight, in(c.dweight), nil, dlogits)
+			c.Backward(host, f(c.logits), f(want.probs), driver.FromHost(want.choice), f(want.weight), f(c.dweight), nil, f(want.dlogits))
 			optest.Near(t, "dlogits of the weights", optest.Out(t, dev, dlogits), want.dlogits, 2e-6)
 		})
 	}
 	optest.Panics(t, "router: no kernel for so many groups", func() {
 		c := router.Scores{Params: router.Params{Tokens: 1, Experts: 66, TopK: 1}, Groups: 33, TopGroups: 1}
 		x := optest.In(t, dev, make([]float32, 66), 0)
-		c.Forward(dev, x, x, make([]int32, 1), make([]int32, 1), x.Sub(0, 1))
+		c.Forward(dev, x, x, ints(t, dev, make([]int32, 1)), ints(t, dev, make([]int32, 1)), x.Sub(0, 1))
 	})
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"testing"
 
+	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/kernels/optest"
 	"dataflex.dev/dataflex/kernels/router"
 )
@@ -103,8 +104,8 @@ func TestScores(t *testing.T) {
 			for _, threads := range optest.Threads {
 				dev := optest.CPU(t, threads)
 				out := scoredOut{make([]float32, len(c.logits)), make([]float32, len(c.dweight)), make([]float32, len(c.logits)), make([]int32, len(c.dweight)), make([]int32, len(c.dweight))}
-				c.Forward(dev, f(c.logits), f(out.probs), out.choice, out.likely, f(out.weight))
-				c.Backward(dev, f(c.logits), f(out.probs), out.choice, f(out.weight), f(c.dweight), c.balance, f(out.dlogits))
+				c.Forward(dev, f(c.logits), f(out.probs), driver.FromHost(out.choice), driver.FromHost(out.likely), f(out.weight))
+				c.Backward(dev, f(c.logits), f(out.probs), driver.FromHost(out.choice), f(out.weight), f(c.dweight), c.balance, f(out.dlogits))
 				if first.probs == nil {
 					first = out
 				}
@@ -170,7 +171,7 @@ func TestScoresPanics(t *testing.T) {
 	run := func(s router.Scores) func() {
 		n, k := s.Tokens*s.Experts, s.Tokens*s.TopK
 		return func() {
-			s.Forward(dev, f(make([]float32, n)), f(make([]float32, n)), make([]int32, k), make([]int32, k), f(make([]float32, k)))
+			s.Forward(dev, f(make([]float32, n)), f(make([]float32, n)), driver.FromHost(make([]int32, k)), driver.FromHost(make([]int32, k)), f(make([]float32, k)))
 		}
 	}
 	p := router.Params{Tokens: 1, Experts: 8, TopK: 3}

@@ -214,9 +214,9 @@ var trials = []trial{
 	{"router", float32Share, func(b *bench) {
 		const tokens, experts, top, d = 10, 6, 2, 24
 		p := router.Params{Tokens: tokens, Experts: experts, TopK: top, Normalize: true}
-		choice, probs, weight, out, back := make([]int32, tokens*top), b.zeros(tokens*experts), b.zeros(tokens*top), b.zeros(tokens*top*d), b.zeros(tokens*d)
+		choice, probs, weight, out, back := put(b, make([]int32, tokens*top)), b.zeros(tokens*experts), b.zeros(tokens*top), b.zeros(tokens*top*d), b.zeros(tokens*d)
 		router.Forward(b.dev, p, b.normal(tokens*experts), probs, choice, weight)
-		plan := router.Group(p, choice)
+		plan := router.Group(b.dev, p, choice, put(b, make([]int32, p.PlanSize())))
 		router.Dispatch(b.dev, plan, b.normal(tokens*d), out, d)
 		router.Combine(b.dev, plan, out, weight, back, d)
 		b.result(probs, weight, out, back)
@@ -224,7 +224,7 @@ var trials = []trial{
 	{"router by scores", float32Share, func(b *bench) {
 		const tokens, experts, top = 10, 8, 2
 		p := router.Scores{Params: router.Params{Tokens: tokens, Experts: experts, TopK: top, Normalize: true}, Groups: 4, TopGroups: 2}
-		choice, likely := make([]int32, tokens*top), make([]int32, tokens*top)
+		choice, likely := put(b, make([]int32, tokens*top)), put(b, make([]int32, tokens*top))
 		logits, probs, weight, back := b.normal(tokens*experts), b.zeros(tokens*experts), b.zeros(tokens*top), b.zeros(tokens*experts)
 		p.Forward(b.dev, logits, probs, choice, likely, weight)
 		p.Backward(b.dev, logits, probs, choice, weight, b.normal(tokens*top), nil, back)

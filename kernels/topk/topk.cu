@@ -8,6 +8,7 @@
 // Floor: 4 bytes an entry once, 8 bytes an entry kept. Not measured on a GPU.
 // v1  32 registers, no spills, 32 KiB of keys, so 4 blocks of full width a multiprocessor;
 //     a row is read once, in full sectors (interpreter)
+#include "../dev/vote.cuh"
 #include "../dev/warp.cuh"
 
 constexpr int threads = 256;
@@ -29,14 +30,6 @@ DEV u32 key_of(float v, float bound) {
   if (!(v <= bound)) return none;
   const u32 b = bits(v + 0.f);
   return b >> 31 ? ~b : b | 0x80000000u;
-}
-
-DEV void count_one(u32* bin) { asm volatile("red.shared.add.u32 [%0], 1;" ::"r"(shared_address(bin)) : "memory"); }
-
-DEV u32 ballot(bool v) {
-  u32 r;
-  asm volatile("{\n\t.reg .pred p;\n\tsetp.ne.u32 p, %1, 0;\n\tvote.sync.ballot.b32 %0, p, 0xffffffff;\n\t}" : "=r"(r) : "r"((u32)v));
-  return r;
 }
 
 struct choice { u32 bin, need; };

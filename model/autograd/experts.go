@@ -8,39 +8,33 @@ import (
 	"dataflex.dev/dataflex/model/tensor"
 )
 
-// Routing is the assignment of a layer's tokens to experts in this pass.
+// Routing is the assignment of a layer's tokens to experts in this pass. It is on the device:
+// what the host reads of it, it waits for.
 type Routing struct {
-	params router.Params
-	plan   router.Plan
-	choice []int32
-	probs  *buffer // [T, Experts], kept until the pass ends
-	weight *Value  // [T, TopK]
+	params  router.Params
+	plan    router.Plan
+	choice  driver.I32 // [T, TopK]
+	probs   *buffer    // [T, Experts], kept until the pass ends, as numbers is
+	numbers *buffer    // the memory of choice, likely and plan
+	weight  *Value     // [T, TopK]
 
 	scores *router.Scores // what chose the experts, if not the probabilities alone; nil otherwise
-	likely []int32        // with scores: the most probable experts, which Balance counts
+	likely driver.I32     // with scores: the most probable experts, which Balance counts
 	apart  bool           // Balance leaves this layer out
+
+	dev     driver.Device
+	offsets []int32 // plan.Offsets, once the host has read them
 }
 
 // Route chooses the TopK most probable experts for every token of logits [T, Experts] and
 // records their weights [T, TopK]. With normalize a token's weights are divided by their sum.
 func (t *Tape) Route(logits *Value, topK int, normalize bool) *Routing {
-	if t.err != nil {
+	r := t.routing(logits, router.Params{TopK: topK, Normalize: normalize}, nil)
+	if r == nil {
 		return nil
 	}
-	r := &Routing{params: router.Params{Tokens: logits.Rows, Experts: logits.Cols, TopK: topK, Normalize: normalize}}
-	r.probs, r.weight = t.buffer(logits.Rows*logits.Cols), t.value(logits.Rows, topK, logits.wants)
-	if t.err != nil {
-		return nil
-	}
-	r.choice = make([]int32, logits.Rows*topK)
 	router.Forward(t.dev, r.params, logits.Data(), r.probs.mem, r.choice, r.weight.Data())
-	r.plan = router.Group(r.params, r.choice)
-	t.routings = append(t.routings, r)
-	if n := t.record(opRoute, r.weight, logits); n != nil {
-		n.routing = r
-		n.save(r.weight.data)
-	}
-	return r
+	return t.routed(logits, r)
 }
 
 // ScoreOptions are the variants of RouteScores: see router.Scores.
@@ -48,7 +42,7 @@ type ScoreOptions struct {
 	TopK              int
 	Normalize         bool          // a token's weights are divided by their sum
 	Softmax           bool          // scores are probabilities, not sigmoids
-	Bias              *tensor.Param // [Experts], added to the scores for the choice only, not for the weights; nil = 0
+	Bias              *tensor.Param // [Experts], has a part in the choice alone; nil = 0
 	Groups, TopGroups int
 	Scale, Floor      float32
 	NoBalance         bool // the load-balancing loss leaves the layer out
@@ -56,30 +50,65 @@ type ScoreOptions struct {
 
 // RouteScores is Route with the scores of router.Scores in place of probabilities.
 func (t *Tape) RouteScores(logits *Value, o ScoreOptions) *Routing {
-	if t.err != nil {
-		return nil
-	}
-	topK := o.TopK
-	r := &Routing{params: router.Params{Tokens: logits.Rows, Experts: logits.Cols, TopK: topK, Normalize: o.Normalize}, apart: o.NoBalance}
-	r.scores = &router.Scores{
-		Params: r.params, Softmax: o.Softmax, Groups: o.Groups, TopGroups: o.TopGroups, Scale: o.Scale, Floor: o.Floor,
-	}
+	s := &router.Scores{Softmax: o.Softmax, Groups: o.Groups, TopGroups: o.TopGroups, Scale: o.Scale, Floor: o.Floor}
 	if o.Bias != nil {
-		r.scores.Bias = o.Bias.Data
+		s.Bias = o.Bias.Data
 	}
-	r.probs, r.weight = t.buffer(logits.Rows*logits.Cols), t.value(logits.Rows, topK, logits.wants)
+	r := t.routing(logits, router.Params{TopK: o.TopK, Normalize: o.Normalize}, s)
+	if r == nil {
+		return nil
+	}
+	s.Params, r.apart = r.params, o.NoBalance
+	s.Forward(t.dev, logits.Data(), r.probs.mem, r.choice, r.likely, r.weight.Data())
+	return t.routed(logits, r)
+}
+
+// routing allocates what a routing of logits' tokens keeps; nil after an error.
+func (t *Tape) routing(logits *Value, p router.Params, scores *router.Scores) *Routing {
 	if t.err != nil {
 		return nil
 	}
-	r.choice, r.likely = make([]int32, logits.Rows*topK), make([]int32, logits.Rows*topK)
-	r.scores.Forward(t.dev, logits.Data(), r.probs.mem, r.choice, r.likely, r.weight.Data())
-	r.plan = router.Group(r.params, r.choice)
+	p.Tokens, p.Experts = logits.Rows, logits.Cols
+	r := &Routing{params: p, scores: scores, dev: t.dev}
+	choices, lists := p.Tokens*p.TopK, 1
+	if scores != nil {
+		lists = 2
+	}
+	r.probs, r.numbers = t.buffer(logits.Rows*logits.Cols), t.buffer(lists*choices+p.PlanSize())
+	r.weight = t.value(logits.Rows, p.TopK, logits.wants)
+	if t.err != nil {
+		return nil
+	}
+	r.choice = r.numbers.ints().Sub(0, choices)
+	if scores != nil {
+		r.likely = r.numbers.ints().Sub(choices, 2*choices)
+	}
+	return r
+}
+
+// ints returns b's memory as int32.
+func (b *buffer) ints() driver.I32 { return driver.View[int32](b.mem.Memory()) }
+
+// routed orders the tokens by the experts that r has chosen, and records the weights.
+func (t *Tape) routed(logits *Value, r *Routing) *Routing {
+	numbers := r.numbers.ints()
+	r.plan = router.Group(t.dev, r.params, r.choice, numbers.Sub(numbers.Len()-r.params.PlanSize(), numbers.Len()))
 	t.routings = append(t.routings, r)
 	if n := t.record(opRoute, r.weight, logits); n != nil {
 		n.routing = r
-		n.save(r.weight.data, logits.data)
+		if r.scores == nil {
+			n.save(r.weight.data)
+		} else {
+			n.save(r.weight.data, logits.data)
+		}
 	}
 	return r
+}
+
+// release frees the memory of a routing that nothing reads any more.
+func (r *Routing) release(t *Tape) {
+	t.release(r.probs)
+	t.release(r.numbers)
 }
 
 func routeVJP(t *Tape, n *node) error {
@@ -102,40 +131,73 @@ func routeVJP(t *Tape, n *node) error {
 // pass.
 func (r *Routing) Probabilities() driver.F32 { return r.probs.mem }
 
+// rows returns where each expert's rows begin, and the end of the last one's, on the host. On a
+// device that only plans memory, which reads as zeros, all rows are the first expert's.
+func (r *Routing) rows() ([]int32, error) {
+	if r.offsets != nil {
+		return r.offsets, nil
+	}
+	offsets, err := driver.Read(r.dev, r.plan.Offsets)
+	if err != nil {
+		return nil, fmt.Errorf("the experts' rows: %w", err)
+	}
+	if all := int32(r.plan.Token.Len()); offsets[len(offsets)-1] != all {
+		for e := range offsets[1:] {
+			offsets[1+e] = all
+		}
+	}
+	r.offsets = offsets
+	return offsets, nil
+}
+
 // Loads returns the number of tokens that each expert got.
-func (r *Routing) Loads() []int {
+func (r *Routing) Loads() ([]int, error) {
+	offsets, err := r.rows()
+	if err != nil {
+		return nil, err
+	}
 	loads := make([]int, r.params.Experts)
 	for e := range loads {
-		loads[e] = int(r.plan.Offsets[e+1] - r.plan.Offsets[e])
+		loads[e] = int(offsets[e+1] - offsets[e])
 	}
-	return loads
+	return loads, nil
 }
 
 // counted is Loads as the balance loss counts: by the most probable experts, as transformers
 // does.
-func (r *Routing) counted() []int {
+func (r *Routing) counted() ([]int, error) {
 	if r.scores == nil {
 		return r.Loads()
 	}
+	likely, err := driver.Read(r.dev, r.likely)
+	if err != nil {
+		return nil, fmt.Errorf("the most probable experts: %w", err)
+	}
 	loads := make([]int, r.params.Experts)
-	for _, e := range r.likely {
+	for _, e := range likely {
 		loads[e]++
 	}
-	return loads
+	return loads, nil
 }
 
 // segments returns where the batch's samples begin among expert e's rows.
-func (r *Routing) segments(e int, batch []int32) []int32 {
-	lo, hi := r.plan.Offsets[e], r.plan.Offsets[e+1]
-	out := make([]int32, len(batch))
-	at := lo
+func (r *Routing) segments(e int, batch []int32) ([]int32, error) {
+	offsets, err := r.rows()
+	if err != nil {
+		return nil, err
+	}
+	tokens, err := driver.Read(r.dev, r.plan.Token.Sub(int(offsets[e]), int(offsets[e+1])))
+	if err != nil {
+		return nil, fmt.Errorf("the experts' tokens: %w", err)
+	}
+	out, at := make([]int32, len(batch)), 0
 	for i, begin := range batch {
-		for at < hi && r.plan.Token[at] < begin {
+		for at < len(tokens) && tokens[at] < begin {
 			at++
 		}
-		out[i] = at - lo
+		out[i] = int32(at)
 	}
-	return out
+	return out, nil
 }
 
 // Routings returns those of the current pass, in order.
@@ -161,7 +223,11 @@ func (t *Tape) Balance() (loss float64, slope []float32, err error) {
 		for i, p := range probs {
 			mean[i%experts] += float64(p)
 		}
-		for e, n := range r.counted() {
+		counted, err := r.counted()
+		if err != nil {
+			return 0, nil, err
+		}
+		for e, n := range counted {
 			share[e] += float64(n)
 		}
 	}
@@ -179,7 +245,7 @@ func (t *Tape) Dispatch(x *Value, r *Routing) *Value {
 	if t.err != nil {
 		return nil
 	}
-	out := t.value(len(r.plan.Slot), x.Cols, x.wants)
+	out := t.value(r.plan.Slot.Len(), x.Cols, x.wants)
 	if out == nil {
 		return nil
 	}

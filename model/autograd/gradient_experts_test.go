@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 
+	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/kernels/optest"
 	"dataflex.dev/dataflex/kernels/router"
 )
@@ -112,11 +113,25 @@ const (
 	expertT, expertD = 3, 4
 )
 
-var expertChoice = []int32{1, 0, 0, 1, 1, 2}
+var (
+	expertChoice  = []int32{1, 0, 0, 1, 1, 2}
+	expertOffsets = []int32{0, 2, 5, 6} // of the rows by expert
+)
 
-func routing(weight *Value) *Routing {
+func routing(t *Tape, weight *Value) *Routing {
 	p := router.Params{Tokens: expertT, Experts: 3, TopK: 2}
-	return &Routing{params: p, plan: router.Group(p, expertChoice), choice: expertChoice, weight: weight}
+	place := func(x []int32) driver.I32 {
+		mem, err := t.dev.Alloc(4 * len(x))
+		if err == nil {
+			err = driver.Upload(t.dev, driver.View[int32](mem), x)
+		}
+		if err != nil {
+			panic(err)
+		}
+		return driver.View[int32](mem)
+	}
+	choice := place(expertChoice)
+	return &Routing{params: p, plan: router.Group(t.dev, p, choice, place(make([]int32, p.PlanSize()))), choice: choice, weight: weight, dev: t.dev}
 }
 
 // expertRows is where choice i of all tokens' lies among the rows by expert: by expert,
@@ -136,7 +151,7 @@ func expertRows() []int {
 func expertCases() []gradientCase {
 	rows := expertRows()
 	dispatch := gradientCase{op: opDispatch, name: "two rows a token", inputs: []input{{expertT, expertD, false}}}
-	dispatch.record = func(t *Tape, x operands) *Value { return t.Dispatch(x.values[0], routing(nil)) }
+	dispatch.record = func(t *Tape, x operands) *Value { return t.Dispatch(x.values[0], routing(t, nil)) }
 	dispatched := func(x [][]float64) []float64 {
 		out := make([]float64, len(rows)*expertD)
 		for i, r := range rows {
@@ -146,7 +161,7 @@ func expertCases() []gradientCase {
 	}
 
 	combine := gradientCase{op: opCombine, name: "weighted", inputs: []input{{2 * expertT, expertD, false}, {expertT, 2, false}}}
-	combine.record = func(t *Tape, x operands) *Value { return t.Combine(x.values[0], routing(x.values[1])) }
+	combine.record = func(t *Tape, x operands) *Value { return t.Combine(x.values[0], routing(t, x.values[1])) }
 	combined := func(x [][]float64) []float64 {
 		out := make([]float64, expertT*expertD)
 		for i, r := range rows {
@@ -165,11 +180,11 @@ func expertCases() []gradientCase {
 		for _, w := range x.params[1:] {
 			layers = append(layers, &Linear{In: expertD, Out: expertD, Weight: w})
 		}
-		return t.Experts(x.values[0], layers, routing(nil))
+		return t.Experts(x.values[0], layers, routing(t, nil))
 	}
 	multiplied := func(x [][]float64) (out []float64) {
-		for e, o := range routing(nil).plan.Offsets[1:] {
-			lo := routing(nil).plan.Offsets[e]
+		for e, o := range expertOffsets[1:] {
+			lo := expertOffsets[e]
 			out = append(out, optest.Mul(x[0][lo*expertD:o*expertD], x[1+e], int(o-lo), expertD, expertD, false, true)...)
 		}
 		return out
@@ -204,9 +219,8 @@ func combinePlain[F optest.Float](g []F, x [][]F) [][]F {
 
 func expertsPlain[F optest.Float](g []F, x [][]F) [][]F {
 	out := [][]F{nil}
-	plan := routing(nil).plan
-	for e, hi := range plan.Offsets[1:] {
-		lo := plan.Offsets[e]
+	for e, hi := range expertOffsets[1:] {
+		lo := expertOffsets[e]
 		mine, n := g[lo*expertD:hi*expertD], int(hi-lo)
 		out[0] = append(out[0], optest.Mul(mine, x[1+e], n, expertD, expertD, false, false)...)
 		out = append(out, optest.Mul(mine, x[0][lo*expertD:hi*expertD], expertD, expertD, n, true, false))

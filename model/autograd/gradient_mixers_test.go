@@ -42,7 +42,7 @@ func joinPlain[F optest.Float](t, heads, n, m int) func(g []F, x [][]F) [][]F {
 func weighedCases() []gradientCase {
 	rows := expertRows()
 	send := gradientCase{op: opSend, name: "weighted", inputs: []input{{expertT, expertD, false}, {expertT, 2, false}}}
-	send.record = func(t *Tape, x operands) *Value { return t.Send(x.values[0], routing(x.values[1])) }
+	send.record = func(t *Tape, x operands) *Value { return t.Send(x.values[0], routing(t, x.values[1])) }
 	sent := func(x [][]float64) []float64 {
 		out := make([]float64, len(rows)*expertD)
 		for i, r := range rows {
@@ -53,7 +53,7 @@ func weighedCases() []gradientCase {
 		return out
 	}
 	gather := gradientCase{op: opGather, name: "two rows a token", inputs: []input{{2 * expertT, expertD, false}}}
-	gather.record = func(t *Tape, x operands) *Value { return t.Gather(x.values[0], routing(nil)) }
+	gather.record = func(t *Tape, x operands) *Value { return t.Gather(x.values[0], routing(t, nil)) }
 	gathered := func(x [][]float64) []float64 {
 		out := make([]float64, expertT*expertD)
 		for i, r := range rows {

@@ -10,7 +10,7 @@ func scaledCases() []gradientCase {
 	scaled.record = func(t *Tape, x operands) *Value { return t.Scaled(x.values[0], s) }
 	weigh := gradientCase{op: opWeigh, name: "by expert", inputs: []input{{expertT, 2, false}, {3, 1, true}}}
 	weigh.record = func(t *Tape, x operands) *Value {
-		r := routing(x.values[0])
+		r := routing(t, x.values[0])
 		t.WeighExperts(r, x.params[1])
 		return r.weight
 	}

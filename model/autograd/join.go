@@ -71,7 +71,7 @@ func (t *Tape) Send(x *Value, r *Routing) *Value {
 	if t.err != nil {
 		return nil
 	}
-	out, unread := t.value(len(r.plan.Slot), x.Cols, x.wants || r.weight.wants), t.buffer(len(r.plan.Slot))
+	out, unread := t.value(r.plan.Slot.Len(), x.Cols, x.wants || r.weight.wants), t.buffer(r.plan.Slot.Len())
 	if t.err != nil {
 		return nil
 	}

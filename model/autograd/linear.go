@@ -84,7 +84,12 @@ func (t *Tape) Experts(x *Value, layers []*Linear, r *Routing) *Value {
 	if t.err != nil {
 		return nil
 	}
-	return t.linear(x, linears{layers: layers, rows: r.plan.Offsets, routed: r})
+	rows, err := r.rows()
+	if err != nil {
+		t.fail(err)
+		return nil
+	}
+	return t.linear(x, linears{layers: layers, rows: rows, routed: r})
 }
 
 func (t *Tape) linear(x *Value, l linears) *Value {
@@ -266,7 +271,11 @@ func linearVJP(t *Tape, n *node) error {
 		}
 	}
 	for i := len(l.layers) - 1; i >= 0 && t.err == nil; i-- {
-		if err := t.productVJP(m.part(l, i), l.layers[i], beta, l.segments(t, i)); err != nil {
+		segments, err := l.segments(t, i)
+		if err != nil {
+			return err
+		}
+		if err := t.productVJP(m.part(l, i), l.layers[i], beta, segments); err != nil {
 			return err
 		}
 	}
@@ -286,9 +295,9 @@ func (t *Tape) input(n *node) *buffer {
 }
 
 // segments returns where the samples begin among layer i's rows.
-func (l linears) segments(t *Tape, i int) []int32 {
+func (l linears) segments(t *Tape, i int) ([]int32, error) {
 	if l.routed == nil || t.mode.Sink == nil {
-		return t.mode.Segments
+		return t.mode.Segments, nil
 	}
 	return l.routed.segments(i, t.mode.Segments)
 }

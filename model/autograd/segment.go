@@ -59,7 +59,7 @@ func segmentVJP(t *Tape, n *node) error {
 	clear(t.nodes[begin:])
 	t.nodes = t.nodes[:begin]
 	for _, r := range t.routings[routed:] {
-		t.release(r.probs)
+		r.release(t)
 	}
 	t.routings = t.routings[:routed]
 	if x.grad != nil {

@@ -193,7 +193,11 @@ func TestGateLoads(t *testing.T) {
 		t.Errorf("loads %v", loads[0])
 	}
 	counts := 0
-	for _, n := range m.Routings()[0].Loads() {
+	experts, err := m.Routings()[0].Loads()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range experts {
 		counts += n
 	}
 	if counts != 2*20 {
