@@ -89,7 +89,7 @@ func newPipeline(ctx context.Context, r Run, component *config.Component) (*pipe
 	if err := p.check(stages); err != nil {
 		return nil, err
 	}
-	p.place()
+	p.assignDomains()
 	if p.upstream {
 		p.planner = newIntervals(p)
 	} else {
@@ -177,8 +177,8 @@ func (p *pipeline) checkUpstream() error {
 // domainOf returns the domain of a row that may be trained on.
 func (p *pipeline) domainOf(row int) int { return p.domain[row] }
 
-// place assigns every row to its domain.
-func (p *pipeline) place() {
+// assignDomains assigns every row to its domain.
+func (p *pipeline) assignDomains() {
 	p.domain = make([]int, len(p.run.Train))
 	for i := range p.domain {
 		p.domain[i] = -1

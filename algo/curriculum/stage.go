@@ -49,9 +49,9 @@ func newSelecting(ctx context.Context, r Run, s *config.Stage, b *board, cache s
 	if cache != "" { // a cache belongs to a single stage
 		s.Params.Replace("cache_dir", filepath.Join(cache, s.Family+"_"+s.Key))
 	}
-	lent := *r.Run
-	lent.Losses = b.source(s.ScoreMaxAge)
-	selector, err := algo.BuildSelector(&lent, s.Component)
+	own := *r.Run
+	own.Losses = b.source(s.ScoreMaxAge)
+	selector, err := algo.BuildSelector(&own, s.Component)
 	if err != nil {
 		return nil, err
 	}
@@ -60,7 +60,7 @@ func newSelecting(ctx context.Context, r Run, s *config.Stage, b *board, cache s
 		return out, nil
 	}
 	err = out.prepare(ctx, r)
-	lent.Questions = r.Questions
+	own.Questions = r.Questions
 	return out, err
 }
 
@@ -165,9 +165,9 @@ func newOrdering(r Run, s *config.Stage, b *board) (*ordering, error) {
 	if algo.Mode(s.Mode) == algo.Upstream && s.Params.String("kind", "static") == "static" {
 		s.Params.Replace("apply_at", "index")
 	}
-	lent := *r.Run
-	lent.Losses = b.source(s.ScoreMaxAge)
-	order, err := checkedOrder(r.Config, &lent, s.Component, r.Column)
+	own := *r.Run
+	own.Losses = b.source(s.ScoreMaxAge)
+	order, err := checkedOrder(r.Config, &own, s.Component, r.Column)
 	if err != nil {
 		return nil, err
 	}

@@ -24,9 +24,10 @@ import (
 func init() { algo.RegisterMixer("doremi", newDoReMi) }
 
 // doremi is step 2 of DoReMi: Optimizing Data Mixtures Speeds Up Language Model Pretraining
-// (Xie et al., NeurIPS 2023): Group DRO over the domains against a reference model. Step 1
-// trains the reference with mixer static, step 3 the final model with mixer static and the
-// averages that this one writes. The domains are sampled in equal shares; α is in the loss.
+// (Xie et al., NeurIPS 2023, arXiv:2305.10429, algorithm 1): Group DRO over the domains against a
+// reference model. Step 1 trains the reference with mixer static, step 3 the final model with
+// mixer static and the averages that step 2 writes. The domains are sampled in equal shares; the
+// domains' weights α are in the loss.
 //
 //	λ_i = Σ_t max(ℓ_θ(t) - ℓ_ref(t), 0) / tokens, over the tokens of domain i
 //	α'  = α·exp(η λ);  α ← (1-c) α'/Σα' + c/k
@@ -54,15 +55,15 @@ type doremi struct {
 	sum       []float64 // of α over steps, or updates
 	count     int
 	last      *lastBatch // upstream only
-	before    *before    // the state before the last weighted step
+	before    *stepStart // the state before the last weighted step
 	journal   journal
 	ownLoss   func(b decoder.Batch) ([]float32, error) // per token, of the model being trained
 	refLoss   func(b decoder.Batch) ([]float32, error)
 }
 
-// before is the state at the start of a step. If the step is repeated without a row whose
+// stepStart is the state at the start of a step. If the step is repeated without a row whose
 // gradient is NaN or Inf, its weights are computed again from there.
-type before struct {
+type stepStart struct {
 	step  int
 	state doremiState
 }
@@ -165,7 +166,7 @@ func (m *doremi) StepWeights(ctx context.Context, step int, micros []algo.MicroR
 		m.setState(m.before.state)
 		m.journal.rewind(m.before.state.Line)
 	}
-	m.before = &before{step, m.state()}
+	m.before = &stepStart{step, m.state()}
 	m.score(t)
 	m.ascend(m.scores)
 	if err := m.record(step); err != nil {
@@ -177,10 +178,10 @@ func (m *doremi) StepWeights(ctx context.Context, step int, micros []algo.MicroR
 	return m.perToken(t.tokens), nil
 }
 
-// DomainWeights is α.
+// DomainWeights returns α.
 func (m *doremi) DomainWeights() []float64 { return slices.Clone(m.weights) }
 
-// Reduction is upstream's special one in mode upstream.
+// Reduction returns algo.MicroMean in mode upstream, where the loss is averaged per micro-batch.
 func (m *doremi) Reduction() algo.Reduction {
 	if m.upstream {
 		return algo.MicroMean
@@ -188,7 +189,7 @@ func (m *doremi) Reduction() algo.Reduction {
 	return algo.TokenMean
 }
 
-// lossWeights is α for the loop, nil where the loss is not weighted.
+// lossWeights returns α for the loop; nil if the loss is not weighted.
 func (m *doremi) lossWeights() []float64 {
 	if !m.reweight {
 		return nil
@@ -267,8 +268,8 @@ func (m *doremi) ascend(scores []float64) {
 	m.count++
 }
 
-// perToken turns α into weights of tokens, given each domain's tokens in the step:
-// with N tokens in all, paper α_i N/N_i, official α_i N/Σ_j α_j N_j.
+// perToken returns the weight of a token of each domain, given each domain's tokens N_i in the
+// step, N in total: α_i N/N_i (normalizer: paper), or α_i N/Σ_j α_j N_j (official).
 func (m *doremi) perToken(tokens []int) []float64 {
 	var all, weighted float64
 	for d, n := range tokens {
@@ -297,7 +298,7 @@ func (m *doremi) Observe(_ context.Context, _ int, micros []algo.MicroReport) er
 	return nil
 }
 
-// Mix samples the domains in equal shares; upstream it updates α first.
+// Mix requests equal shares of the domains; in mode upstream it updates α first.
 func (m *doremi) Mix(ctx context.Context, r algo.MixRequest) (algo.Mixture, error) {
 	answer := algo.Mixture{Proportions: uniform(len(m.domains))}
 	if m.upstream {
@@ -309,7 +310,7 @@ func (m *doremi) Mix(ctx context.Context, r algo.MixRequest) (algo.Mixture, erro
 	return answer, nil
 }
 
-// update is upstream's: λ of the last micro-batch trained on, with the current weights.
+// update updates α as upstream does: from λ of the last micro-batch, under the current weights.
 func (m *doremi) update(ctx context.Context, step int) error {
 	if m.last == nil {
 		return fmt.Errorf("there is no step before the update to take a batch from: set warmup_step to 1 or more")
@@ -326,8 +327,8 @@ func (m *doremi) update(ctx context.Context, step int) error {
 	return m.record(step)
 }
 
-// centred subtracts the mean of the domains present from theirs, 0 for the others,
-// and clips to ±5.
+// centred returns the scores of the domains present, minus their mean and clipped to ±5, and 0
+// for the others.
 func centred(scores []float64, present []bool) []float64 {
 	var sum float64
 	n := 0
@@ -353,7 +354,7 @@ func (m *doremi) record(step int) error {
 	})
 }
 
-// average is the mean of α so far.
+// average returns the mean of α so far.
 func (m *doremi) average() []float64 {
 	if m.count == 0 {
 		return m.weights

@@ -21,7 +21,8 @@ import (
 func init() { algo.RegisterMixer("dynamic_moe", newDynamicMoE) }
 
 // dynamicMoE weighs domains by how differently they use the experts of a mixture of experts
-// (Zhu et al., Dynamic Data Mixing Maximizes Instruction Tuning for Mixture-of-Experts, 2024):
+// (Zhu et al., Dynamic Data Mixing Maximizes Instruction Tuning for Mixture-of-Experts, 2024,
+// arXiv:2406.11256):
 //
 //	o_i = the experts' shares of the last router's probabilities over domain i's
 //	      evaluation rows

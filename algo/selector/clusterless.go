@@ -174,7 +174,7 @@ func (s *clusterLESS) Select(ctx context.Context, r algo.Request) (algo.Selectio
 		"num_clusters": len(clusters), "num_representatives": len(representatives), "samples_per_cluster": s.perCluster,
 		"clustering_method": string(s.options.Method), "representative_strategy": string(s.strategy), "embedding_layer": s.layer,
 	}
-	if judged := c.judge(clusters); s.mode == algo.Faithful {
+	if judged := c.projectionFacts(clusters); s.mode == algo.Faithful {
 		maps.Copy(facts, judged)
 	}
 	return algo.Selection{

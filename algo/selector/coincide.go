@@ -153,7 +153,7 @@ func (s *coincide) Select(ctx context.Context, r algo.Request) (algo.Selection, 
 	c := s.found
 	switch {
 	case r.Pool != nil:
-		if c = c.among(poolOf(s.run, r).has()); c == nil {
+		if c = c.among(poolOf(s.run, r).mask()); c == nil {
 			return algo.Selection{}, fmt.Errorf("selector coincide: none of the %d rows of the pool has a finite vector", len(r.Pool))
 		}
 	case s.mode == algo.Upstream:

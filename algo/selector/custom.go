@@ -106,7 +106,7 @@ func (s *custom) Select(ctx context.Context, r algo.Request) (algo.Selection, er
 }
 
 func (s *custom) check(a customAnswer, p pool, r algo.Request) error {
-	in := p.has()
+	in := p.mask()
 	switch {
 	case len(a.Indices) != r.N:
 		return fmt.Errorf("selector custom: the program returned %d indices for a window of %d", len(a.Indices), r.N)

@@ -80,7 +80,7 @@ func newICONS(run *algo.Run, mode algo.Mode, p *config.Params) (algo.Selector, e
 		}
 	}
 	s.divide(by, sizes)
-	return s, s.keepAtOnce()
+	return s, s.fitMeans()
 }
 
 // taskSource is the source of the tasks.
@@ -171,7 +171,7 @@ func (s *icons) Select(ctx context.Context, r algo.Request) (algo.Selection, err
 		return algo.Selection{}, err
 	}
 	e := s.elect(tasks, byIdentity(p.examples), r)
-	facts := c.judge(tasks[0])
+	facts := c.projectionFacts(tasks[0])
 	facts["num_tasks"], facts["vote_share"], facts["thresholds"] = s.count, e.share, e.thresholds
 	if s.mode == algo.Upstream {
 		facts = nil // upstream's step files have none

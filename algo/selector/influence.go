@@ -86,7 +86,7 @@ func newInfluence(run *algo.Run, mode algo.Mode, p *config.Params, d influenceDe
 	if s.exact() && p.Given("proj_dim") {
 		run.Log.Info(d.name + ": proj_dim is not used: gradients are compared unprojected, which is exact and faster; projection: rademacher would project them to proj_dim")
 	}
-	return s, s.keepAtOnce()
+	return s, s.fitMeans()
 }
 
 // adamOf is the run's optimizer if it has Adam's moments.

@@ -13,9 +13,9 @@ import (
 
 func init() { algo.RegisterSelector("less", newLESS) }
 
-// LESS: Selecting Influential Data for Targeted Instruction Tuning (Xia et al., ICML 2024). A
-// row's score is the mean cosine between Adam's update direction for that row and the gradients
-// of the evaluation rows; the rows with the largest scores are picked.
+// LESS: Selecting Influential Data for Targeted Instruction Tuning (Xia et al., ICML 2024,
+// arXiv:2402.04333). A row's score is the mean cosine between Adam's update direction for that
+// row and the gradients of the evaluation rows; the rows with the largest scores are picked.
 //
 // faithful: Γ = m̂/(√v̂+ε) with bias correction (section 3.2), evaluation mode, exact inner
 // products (`projection: rademacher`: the paper's projection to 8192, section 4.1, which its
@@ -30,8 +30,8 @@ type less struct {
 	*influence
 	history []trained // earlier checkpoints; empty: use the model being trained
 
-	// target computes the evaluation set's side of the cosines under the model's current
-	// weights; by identifies what it depends on beyond the request's key.
+	// target returns the function that computes the evaluation set's mean features under the
+	// model's current weights. by identifies what they depend on beyond the request's key.
 	target func(ctx context.Context, r algo.Request) (mean meanOf, by string, err error)
 }
 
@@ -83,7 +83,7 @@ func (s *less) Select(ctx context.Context, r algo.Request) (algo.Selection, erro
 	if err := c.end(err); err != nil {
 		return algo.Selection{}, err
 	}
-	facts := c.judge(score)
+	facts := c.projectionFacts(score)
 	if s.mode == algo.Upstream {
 		facts = nil // upstream's step files have none
 	}
@@ -94,8 +94,8 @@ func (s *less) Select(ctx context.Context, r algo.Request) (algo.Selection, erro
 	}, nil
 }
 
-// scores is every pool row's score: the cosines per subtask, their weighted sum over the
-// checkpoints, then the maximum over the subtasks.
+// scores returns every pool row's score: the cosines per subtask, summed over the checkpoints
+// with their weights; of these sums the maximum over the subtasks.
 func (s *less) scores(ctx context.Context, r algo.Request, c *scan) ([]float64, error) {
 	n := len(s.tasks)
 	sum := make([]float64, len(c.pool)*n)

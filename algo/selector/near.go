@@ -123,7 +123,7 @@ func (s *near) Select(_ context.Context, r algo.Request) (algo.Selection, error)
 // among is the nearest rows of a pool, from which the rows trained on have been removed;
 // repeated where there are fewer than wanted.
 func (s *near) among(p pool, r algo.Request) (algo.Selection, error) {
-	in := p.has()
+	in := p.mask()
 	var rows []int
 	for _, row := range s.order {
 		if in[row] {

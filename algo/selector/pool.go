@@ -68,8 +68,8 @@ func (p pool) all() []int {
 	return out
 }
 
-// has reports for every row of Run.Train whether it is in the pool; nil if all are.
-func (p pool) has() []bool {
+// mask reports for every row of Run.Train whether it is in the pool; nil if all are.
+func (p pool) mask() []bool {
 	if p.rows == nil {
 		return nil
 	}
@@ -82,7 +82,7 @@ func (p pool) has() []bool {
 
 // within sets the score of rows outside the pool to NaN.
 func (p pool) within(score []float64) []float64 {
-	in := p.has()
+	in := p.mask()
 	for i := range score {
 		if in != nil && !in[i] {
 			score[i] = math.NaN()

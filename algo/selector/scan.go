@@ -20,9 +20,9 @@ import (
 // was finished is not repeated.
 type scan struct {
 	*influence
-	pool   []data.Example // the rows to compare
-	stores []*feature.Store
-	error2 []float64 // per subtask: the square of the projection's error in a score
+	pool         []data.Example // the rows to compare
+	stores       []*feature.Store
+	squaredError []float64 // per subtask: the square of the projection's error in a score
 }
 
 // cosines returns the cosines [pool, subtasks] under the model's current weights. key
@@ -32,21 +32,21 @@ func (c *scan) cosines(ctx context.Context, key string, o optim.Adaptive, weight
 	out := make([]float32, len(c.pool)*n)
 	for lo := 0; lo < n; lo += c.atOnce {
 		hi := min(lo+c.atOnce, n)
-		if err := c.group(ctx, groupKey(key, lo, hi, n), o, weight, mean, lo, hi, out); err != nil {
+		if err := c.storeGroup(ctx, groupKey(key, lo, hi, n), o, weight, mean, lo, hi, out); err != nil {
 			return nil, err
 		}
 	}
 	return out, nil
 }
 
-// group computes them for subtasks lo to hi (exclusive), which share a pass.
-func (c *scan) group(ctx context.Context, key string, o optim.Adaptive, weight float64, mean meanOf, lo, hi int, out []float32) error {
+// storeGroup computes them for subtasks lo to hi (exclusive), which share a pass.
+func (c *scan) storeGroup(ctx context.Context, key string, o optim.Adaptive, weight float64, mean meanOf, lo, hi int, out []float32) error {
 	t, err := c.newTargets(ctx, lo, hi, mean)
 	if err != nil {
 		return err
 	}
 	defer t.close()
-	c.count(t, weight, lo)
+	c.addError(t, weight, lo)
 	store, err := feature.OpenStore(ctx, c.run.Ranks, filepath.Join(c.dir, "features"), key, len(c.pool), t.n)
 	if err != nil {
 		return err
@@ -84,7 +84,7 @@ func (c *scan) clusters(ctx context.Context, key string, all []clusterOf, lo, hi
 		return err
 	}
 	defer t.close()
-	c.count(t, 1, lo)
+	c.addError(t, 1, lo)
 	store, err := feature.OpenStore(ctx, c.run.Ranks, filepath.Join(c.dir, "features"), key, len(all), t.n)
 	if err != nil {
 		return err
@@ -92,7 +92,7 @@ func (c *scan) clusters(ctx context.Context, key string, all []clusterOf, lo, hi
 	c.stores = append(c.stores, store)
 	held := c.clustersHeld()
 	for first := store.Batches() * held; first < len(all); first += held {
-		if err := c.chunk(ctx, t, all[first:min(first+held, len(all))], first, store); err != nil {
+		if err := c.storeClusters(ctx, t, all[first:min(first+held, len(all))], first, store); err != nil {
 			return fmt.Errorf("representatives of clusters: %w", err)
 		}
 	}
@@ -108,8 +108,8 @@ func (c *scan) clusters(ctx context.Context, key string, all []clusterOf, lo, hi
 	return nil
 }
 
-// chunk stores the cosines of some clusters, the first of which has number first.
-func (c *scan) chunk(ctx context.Context, t *targets, part []clusterOf, first int, store *feature.Store) error {
+// storeClusters stores the cosines of some clusters, the first of which has number first.
+func (c *scan) storeClusters(ctx context.Context, t *targets, part []clusterOf, first int, store *feature.Store) error {
 	var examples []data.Example
 	var of []int // the cluster of each
 	sums := make([][]float64, len(part))
@@ -157,14 +157,14 @@ func keyWith(key, more string) string {
 	return hex.EncodeToString(h[:])
 }
 
-// count adds the projection's error in weight times a cosine: for a random matrix with dim
+// addError adds the projection's error in weight times a cosine: for a random matrix with dim
 // columns the error of ⟨γ, t⟩ is at most |γ||t|/√dim (package gradproj), with γ of length 1.
-func (c *scan) count(t *targets, weight float64, lo int) {
-	if c.error2 == nil {
-		c.error2 = make([]float64, len(c.tasks))
+func (c *scan) addError(t *targets, weight float64, lo int) {
+	if c.squaredError == nil {
+		c.squaredError = make([]float64, len(c.tasks))
 	}
 	for i, length := range t.lengths {
-		c.error2[lo+i] += weight * weight * length * length / float64(c.projection.Dim())
+		c.squaredError[lo+i] += weight * weight * length * length / float64(c.projection.Dim())
 	}
 }
 
@@ -180,15 +180,15 @@ func (c *scan) end(err error) error {
 	return err
 }
 
-// judge returns the spread of the scores and, where there is a projection, its expected error,
+// projectionFacts returns the spread of the scores and, where there is a projection, its expected error,
 // and warns where the error is as large as the spread.
-func (c *scan) judge(score []float64) map[string]any {
+func (c *scan) projectionFacts(score []float64) map[string]any {
 	spread := deviation(score)
 	if c.exact() {
 		return map[string]any{"score_spread": spread}
 	}
 	var worst float64
-	for _, e := range c.error2 {
+	for _, e := range c.squaredError {
 		worst = max(worst, math.Sqrt(e))
 	}
 	kind, dim := string(c.projection.Kind()), c.projection.Dim()

@@ -47,7 +47,7 @@ func (s *static) Restore(raw json.RawMessage) error {
 }
 
 func (s *static) Select(_ context.Context, r algo.Request) (algo.Selection, error) {
-	n, in := len(s.run.Train), poolOf(s.run, r).has()
+	n, in := len(s.run.Train), poolOf(s.run, r).mask()
 	var order []int
 	pass := -1
 	out := make([]int, 0, r.N)

@@ -202,10 +202,10 @@ func norm(x []float32) float64 {
 	return math.Sqrt(s)
 }
 
-// keepAtOnce determines how many subtasks' means are held at a time: as many as fit into a
+// fitMeans determines how many subtasks' means are held at a time: as many as fit into a
 // quarter of the device's free memory, on the rank with the least of it. Each such group
 // requires a pass over the pool.
-func (s *influence) keepAtOnce() error {
+func (s *influence) fitMeans() error {
 	s.atOnce = len(s.tasks)
 	if s.run.Outline || !s.exact() {
 		return nil

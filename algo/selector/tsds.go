@@ -15,8 +15,8 @@ import (
 func init() { algo.RegisterSelector("tsds", newTSDS) }
 
 // tsds draws rows with the probabilities of TSDS: Data Selection for Task-Specific Model
-// Finetuning (Liu, Karbasi, Rekatsinas, NeurIPS 2024), which `dataflex-cli tsds` computes from
-// sentence vectors and writes to a file.
+// Finetuning (Liu, Karbasi, Rekatsinas, NeurIPS 2024, arXiv:2410.11303), which `dataflex-cli
+// tsds` computes from sentence vectors and writes to a file.
 //
 // upstream: NumPy's RandomState(run seed).choice without replacement; the stream continues from
 // update to update and is stored in checkpoints. It is an error when fewer rows have a positive
@@ -113,7 +113,7 @@ func (s *tsds) Select(_ context.Context, r algo.Request) (algo.Selection, error)
 
 // within is the probabilities of a pool's rows, scaled to sum to 1.
 func (s *tsds) within(rows pool) ([]float64, error) {
-	in := rows.has()
+	in := rows.mask()
 	if in == nil {
 		return s.p, nil
 	}

@@ -1,15 +1,14 @@
 // Package tsds computes the sampling probabilities of TSDS: Data Selection for Task-Specific
-// Model Finetuning (Liu, Karbasi, Rekatsinas, NeurIPS 2024): optimal transport from the
-// candidates to the queries, in which near-duplicates share the probability of one of them.
+// Model Finetuning (Liu, Karbasi, Rekatsinas, NeurIPS 2024, arXiv:2410.11303): optimal transport
+// from the candidates to the queries, in which near-duplicates share the probability of one
+// candidate.
 //
-// Every query has the mass 1/M. It goes to its nearest candidates in order; candidate i takes
-// at most 1/(M·s·ρ_i), where ρ_i estimates the number of its near-duplicates (itself included).
-// A larger s spreads the mass further: more diversity, at the cost of transport over longer
-// distances. s is as large as
+// Every one of the M queries has the mass 1/M, which goes to its nearest candidates in order.
+// Candidate i takes at most 1/(M·s·ρ_i), where ρ_i estimates the number of its near-duplicates
+// (itself included). A larger s spreads the mass further: more diversity, but transport over
+// longer distances. s is the largest value for which
 //
-//	α/C · (cost of spreading a little further) < (1-α) · M
-//
-// allows.
+//	α/C · (marginal cost of spreading further) < (1-α) · M
 package tsds
 
 import (

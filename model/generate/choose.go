@@ -6,14 +6,14 @@ import (
 	"slices"
 )
 
-// chooser chooses a sequence's tokens.
+// chooser chooses the tokens of one sequence.
 type chooser struct {
 	o     Options
 	draws *rand.Rand
-	order []int32   // work space
-	kept  []float64 // work space
-	probs []float64 // of the candidates, in order
-	seen  map[int32]bool
+	order []int32        // memory of candidates
+	kept  []float64      // memory of probs
+	probs []float64      // of the candidates, in their order, times a constant
+	seen  map[int32]bool // tokens to penalise
 }
 
 // choose chooses a token from logits, which it modifies.
@@ -47,13 +47,14 @@ func argmax(logits []float32) int32 {
 	return int32(best)
 }
 
-// penalise changes each token's logit once, however often it occurs in the sequence.
+// penalise applies the repetition penalty. Each token's logit is changed once, however often the
+// token occurs.
 func (c *chooser) penalise(logits []float32, tokens []int32) {
 	p := float32(c.o.RepetitionPenalty)
 	if p == 0 || p == 1 {
 		return
 	}
-	c.penaliseAlso(tokens)
+	c.markSeen(tokens)
 	for id := range c.seen {
 		if logits[id] > 0 {
 			logits[id] /= p
@@ -63,8 +64,8 @@ func (c *chooser) penalise(logits []float32, tokens []int32) {
 	}
 }
 
-// penaliseAlso counts tokens as part of the sequence for the penalty.
-func (c *chooser) penaliseAlso(tokens []int32) {
+// markSeen adds tokens to those that are penalised.
+func (c *chooser) markSeen(tokens []int32) {
 	if c.seen == nil {
 		c.seen = map[int32]bool{}
 	}
@@ -73,7 +74,7 @@ func (c *chooser) penaliseAlso(tokens []int32) {
 	}
 }
 
-// candidates are all tokens by id, or the TopK most probable ones.
+// candidates returns all tokens by id, or the TopK most probable ones in descending order.
 func (c *chooser) candidates(logits []float32) []int32 {
 	if len(c.order) != len(logits) {
 		c.order = make([]int32, len(logits))
@@ -111,7 +112,8 @@ func before(logits []float32, a, b int32) bool {
 	return logits[a] > logits[b] || (logits[a] == logits[b] && a < b)
 }
 
-// softmax sets probs of the candidates, up to their sum, which it returns.
+// softmax sets probs to the candidates' probabilities times their sum, which it returns. largest
+// is the largest logit.
 func (c *chooser) softmax(logits []float32, largest float32, candidates []int32) (sum float64) {
 	c.kept = c.kept[:0]
 	for _, id := range candidates {
@@ -123,10 +125,10 @@ func (c *chooser) softmax(logits []float32, largest float32, candidates []int32)
 	return sum
 }
 
-// nucleus keeps the most probable candidates, in descending order, up to the one with which
-// they reach share of sum.
+// nucleus returns the most probable candidates in descending order, as many as are needed to
+// reach share of sum, and their own sum (Holtzman et al. 2020, arXiv:1904.09751, section 3.1).
 func (c *chooser) nucleus(logits []float32, candidates []int32, share, sum float64) ([]int32, float64) {
-	// All candidates less probable than this together have too little weight to matter.
+	// Candidates below this are never needed: all of them together have less than 1 - share.
 	least := (1 - share) * sum / float64(len(candidates))
 	n := 0
 	for i, id := range candidates {
@@ -139,7 +141,8 @@ func (c *chooser) nucleus(logits []float32, candidates []int32, share, sum float
 	for i := n/2 - 1; i >= 0; i-- {
 		h.sink(i)
 	}
-	// The most probable is moved from the front of the heap to behind it until they are enough.
+	// As in heapsort, the most probable candidate moves from the front of the heap to its end,
+	// until enough have moved.
 	var reached float64
 	for end := n - 1; end >= 0; end-- {
 		h.swap(0, end)
@@ -155,8 +158,8 @@ func (c *chooser) nucleus(logits []float32, candidates []int32, share, sum float
 	return candidates, reached
 }
 
-// heap has the most probable token in front: most distributions only need a few of their
-// tokens.
+// heap is a binary heap with the most probable token in front. A nucleus usually needs only a few
+// tokens, so that sorting all of them would be a waste.
 type heap struct {
 	logits []float32
 	ids    []int32

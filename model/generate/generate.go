@@ -21,23 +21,23 @@ type Options struct {
 	MaxNewTokens int     // at least 1
 	Temperature  float64 // logits are divided by it; 0 = always the most probable token
 	TopK         int     // only this many of the most probable tokens; 0 = all
-	TopP         float64 // of these only the most probable ones that make up this share; 0 or 1 = all
+	TopP         float64 // of these only the most probable ones that reach this probability together; 0 or 1 = all
 
 	// RepetitionPenalty divides the positive and multiplies the negative logits of tokens that
-	// occur in the sequence, prompt included (arXiv:1909.05858); 0 or 1 = none.
+	// occur in the sequence, prompt included (Keskar et al. 2019, arXiv:1909.05858, section 4.1);
+	// 0 or 1 = none.
 	RepetitionPenalty float64
 
-	// Penalised are tokens that count as part of a prompt for RepetitionPenalty in addition to
-	// its own, by prompt; nil = none.
+	// Penalised are, per prompt, further tokens to which RepetitionPenalty applies; nil = none.
 	Penalised [][]int32
 
 	Stop  []int32 // a continuation ends before any of these
 	Seed  uint64  // of the random draws
 	Batch int     // sequences at once; 0 = DefaultBatch
 
-	// Grown is called for every continuation that got a token, and ends it by returning true;
-	// Done is called for those that have ended. They are called from one goroutine, and must
-	// not retain the tokens passed to Grown. Both may be nil.
+	// Grown is called whenever a continuation has got a token, and ends it by returning true.
+	// Done is called when a continuation has ended. Both are called from one goroutine and may be
+	// nil; Grown must not retain the tokens.
 	Grown func(prompt int, continuation []int32) (enough bool)
 	Done  func(prompt int, continuation []int32)
 }
@@ -64,7 +64,7 @@ func (o Options) validate() error {
 }
 
 // Generate returns the continuation of each prompt, without the prompt and without the token
-// that ended it. Prompts must not be empty. It stops when ctx ends.
+// that ended it. Empty prompts and options out of range are errors, and so is the end of ctx.
 func Generate(ctx context.Context, m *decoder.Model, prompts [][]int32, o Options) ([][]int32, error) {
 	if err := o.validate(); err != nil {
 		return nil, err
@@ -125,8 +125,8 @@ type sequence struct {
 	chooser      chooser
 }
 
-// round starts prompts in the free slots, which gives each its first token, and gives the
-// active ones their next token.
+// round generates the next token of every active sequence, after it has started prompts in the
+// free slots and generated their first tokens.
 func (r *run) round() error {
 	going := slices.Clone(r.active) // start changes it
 	if err := r.start(); err != nil || len(going) == 0 {
@@ -141,11 +141,11 @@ func (r *run) round() error {
 	if err != nil {
 		return err
 	}
-	r.take(going, logits)
+	r.advance(going, logits)
 	return nil
 }
 
-// start fills the free slots.
+// start starts prompts in the free slots.
 func (r *run) start() error {
 	var slots []int
 	var prompts [][]int32
@@ -156,7 +156,7 @@ func (r *run) start() error {
 			chooser: chooser{o: r.o, draws: rand.New(rand.NewPCG(r.o.Seed, uint64(r.next)))},
 		}
 		if r.o.Penalised != nil {
-			s.chooser.penaliseAlso(r.o.Penalised[r.next])
+			s.chooser.markSeen(r.o.Penalised[r.next])
 		}
 		r.free = r.free[:len(r.free)-1]
 		slots, prompts, started = append(slots, s.slot), append(prompts, s.tokens), append(started, s)
@@ -170,12 +170,13 @@ func (r *run) start() error {
 		return err
 	}
 	r.active = append(r.active, started...)
-	r.take(started, logits)
+	r.advance(started, logits)
 	return nil
 }
 
-// take gives every sequence its next token from logits, and releases those that end.
-func (r *run) take(sequences []*sequence, logits []float32) {
+// advance chooses the next token of every sequence from logits [len(sequences), vocab], and frees
+// the slots of those that end.
+func (r *run) advance(sequences []*sequence, logits []float32) {
 	chosen := make([]int32, len(sequences))
 	var each task.Group
 	for i, s := range sequences {
