@@ -7,6 +7,8 @@ import (
 	"io"
 	"strings"
 	"unicode/utf8"
+
+	"dataflex.dev/dataflex/data/storage"
 )
 
 // csvRows reads comma-separated values with a header row as pandas' C parser does, which
@@ -53,7 +55,7 @@ func (r *csvRows) next() (row, error) {
 	}
 	for i, f := range fields {
 		if !utf8.ValidString(f) {
-			return row{}, r.source.failure(fmt.Errorf("column %q is not UTF-8", r.names[i]), r.number, at)
+			return row{}, r.source.failure(fmt.Errorf("column %q is not UTF-8: %s", r.names[i], storage.Latin(r.source.path)), r.number, at)
 		}
 	}
 	for len(fields) < len(r.names) {

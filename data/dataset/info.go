@@ -92,6 +92,9 @@ func readInfo(dir string, text []byte) (*info, error) {
 			return nil, fmt.Errorf("Cannot open %s due to %w; set dataset_dir to the folder that holds %s", path, reason(err), InfoFile)
 		}
 	}
+	if err := storage.NotUTF8(path, text); err != nil {
+		return nil, err
+	}
 	text = bytes.TrimPrefix(text, byteOrderMark)
 	in := &info{path: path}
 	if err := json.Unmarshal(text, &in.entries); err != nil {

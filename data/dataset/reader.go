@@ -6,9 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"dataflex.dev/dataflex/data/storage"
 )
 
 // row is one row as it is written in its file.
@@ -72,6 +75,9 @@ func (s source) place(number int, offset int64) string {
 func (s source) failure(err error, number int, offset int64) error {
 	if errors.Is(err, io.ErrUnexpectedEOF) {
 		return fmt.Errorf("%s: the file is cut off here: %w", s.place(number, offset), io.ErrUnexpectedEOF)
+	}
+	if strings.HasSuffix(err.Error(), "invalid UTF-8") { // jsontext has no value for it
+		return fmt.Errorf("%s: %w: %s", s.place(number, offset), err, storage.Latin(s.path))
 	}
 	return fmt.Errorf("%s: %w", s.place(number, offset), err)
 }
@@ -205,7 +211,7 @@ func (r *textRows) next() (row, error) {
 		line = append(line, c)
 	}
 	if !utf8.Valid(line) {
-		return row{}, r.source.failure(errors.New("the line is not UTF-8"), r.number, at)
+		return row{}, r.source.failure(errors.New("the line is not UTF-8: "+storage.Latin(r.source.path)), r.number, at)
 	}
 	out := row{number: r.number, offset: at, fields: []string{string(line)}}
 	r.number++

@@ -159,7 +159,11 @@ func (s source) open() (text *bufio.Reader, skipped int64, rows *allowance, clos
 		s.compress = packed
 		return s.open()
 	}
-	if head, _ := text.Peek(len(byteOrderMark)); s.kind != "text" && bytes.Equal(head, byteOrderMark) {
+	head, _ := text.Peek(4) // a shorter file is looked at as a whole
+	if err := storage.NotUTF8(s.path, head); err != nil {
+		return nil, 0, nil, nil, errors.Join(err, closer.Close())
+	}
+	if s.kind != "text" && bytes.HasPrefix(head, byteOrderMark) {
 		if _, err := text.Discard(len(byteOrderMark)); err != nil {
 			return nil, 0, nil, nil, errors.Join(err, closer.Close())
 		}

@@ -33,7 +33,13 @@ func Load(path string) (*Value, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the configuration: %w", err)
 	}
-	return Parse(path, data)
+	v, err := Parse(path, data)
+	if err != nil { // YAML may be in UTF-16, if it begins with a byte order mark
+		if encoding := storage.NotUTF8(path, data); encoding != nil {
+			return nil, encoding
+		}
+	}
+	return v, err
 }
 
 // beside names the file whose name is nearest to that of one that is not there.

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"os"
@@ -109,6 +110,9 @@ func hasKey(messages any, key string) bool {
 
 // firstRow reads a file's first row and counts its rows.
 func firstRow(path string) (row map[string]any, rows int, err error) {
+	if err := refuseEncoding(path); err != nil {
+		return nil, 0, err
+	}
 	switch kind := strings.TrimPrefix(filepath.Ext(path), "."); kind {
 	case "json", "jsonl":
 		return firstJSON(path)
@@ -119,6 +123,21 @@ func firstRow(path string) (row map[string]any, rows int, err error) {
 	default:
 		return nil, 0, fmt.Errorf("%s: init looks into .jsonl, .json, .csv and .parquet files; write the entry of dataset_info.json yourself and name it with dataset", path)
 	}
+}
+
+// refuseEncoding refuses a text that is in UTF-16 or UTF-32.
+func refuseEncoding(path string) error {
+	f, err := storage.OpenInput(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	head := make([]byte, 4)
+	n, err := io.ReadFull(f, head)
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return storage.NotUTF8(path, head[:n])
 }
 
 func firstJSON(path string) (row map[string]any, rows int, err error) {

@@ -122,6 +122,9 @@ func rowTexts(path string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := storage.NotUTF8(path, raw); err != nil {
+		return nil, err
+	}
 	type row struct{ Text, Instruction, Input, Output, Prediction string }
 	var rows []row
 	if trimmed := bytes.TrimSpace(raw); len(trimmed) > 0 && trimmed[0] == '[' {
