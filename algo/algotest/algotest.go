@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"maps"
+	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -76,6 +77,20 @@ func Component(t *testing.T, part, name, mode string, params ...string) *config.
 		t.Fatal(err)
 	}
 	return c
+}
+
+// Near fails unless two vectors agree to within tol.
+func Near(t *testing.T, what string, got, want []float64, tol float64) {
+	t.Helper()
+	if len(got) != len(want) {
+		t.Fatalf("%s: %d numbers, want %d", what, len(got), len(want))
+	}
+	for i := range got {
+		if !(math.Abs(got[i]-want[i]) <= tol) {
+			t.Errorf("%s: %v, want %v", what, got, want)
+			return
+		}
+	}
 }
 
 func write(t *testing.T, path string, raw []byte) {

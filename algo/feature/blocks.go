@@ -7,7 +7,6 @@ import (
 
 	"dataflex.dev/dataflex/algo/batch"
 	"dataflex.dev/dataflex/algo/neighbor"
-	"dataflex.dev/dataflex/algo/ranks"
 	"dataflex.dev/dataflex/data"
 	"dataflex.dev/dataflex/data/progress"
 	"dataflex.dev/dataflex/driver"
@@ -32,18 +31,9 @@ func Blocks(ctx context.Context, p BlockPass, examples []data.Example) (neighbor
 	if err != nil {
 		return out, err
 	}
-	err = p.Ranks.Deal(ctx, "vectors of several layers", len(batches), func(i int) ([]byte, error) {
-		vectors, err := p.blocks(ctx, examples, batches[i])
-		return ranks.Pack(vectors), err
-	}, func(i int, result []byte) error {
-		rows := batches[i]
-		vectors := make([]float32, len(rows)*width)
-		if err := ranks.Unpack(result, vectors); err != nil {
-			return err
-		}
-		for k, r := range rows {
-			copy(out.Row(r), vectors[k*width:(k+1)*width])
-		}
+	err = p.fill(ctx, out, "vectors of several layers", batches, func(rows []int) ([]float32, error) {
+		return p.blocks(ctx, examples, rows)
+	}, func(rows []int, _ []float32) error {
 		done.Add(len(rows))
 		return nil
 	})

@@ -58,18 +58,9 @@ func Vectors(ctx context.Context, p VectorPass, examples []data.Example) (neighb
 	}
 	done.Skip(kept)
 	batches := behind(all, kept)
-	err = p.Ranks.Deal(ctx, "sentence vectors", len(batches), func(i int) ([]byte, error) {
-		vectors, err := p.vectors(examples, batches[i])
-		return ranks.Pack(vectors), err
-	}, func(i int, result []byte) error {
-		rows := batches[i]
-		vectors := make([]float32, len(rows)*dim)
-		if err := ranks.Unpack(result, vectors); err != nil {
-			return err
-		}
-		for k, r := range rows {
-			copy(out.Row(r), vectors[k*dim:(k+1)*dim])
-		}
+	err = p.fill(ctx, out, "sentence vectors", batches, func(rows []int) ([]float32, error) {
+		return p.vectors(examples, rows)
+	}, func(rows []int, vectors []float32) error {
 		done.Add(len(rows))
 		if p.Keep != nil {
 			return p.Keep.Put(rows, vectors)
@@ -77,6 +68,25 @@ func Vectors(ctx context.Context, p VectorPass, examples []data.Example) (neighb
 		return nil
 	})
 	return out, err
+}
+
+// fill computes the vectors of batches of rows, [rows, out.Dim], and copies them into out. The
+// batches are divided among the ranks; after is called for each in order.
+func (p Pass) fill(ctx context.Context, out neighbor.Vectors, what string, batches [][]int, compute func(rows []int) ([]float32, error), after func(rows []int, vectors []float32) error) error {
+	return p.Ranks.Deal(ctx, what, len(batches), func(i int) ([]byte, error) {
+		vectors, err := compute(batches[i])
+		return ranks.Pack(vectors), err
+	}, func(i int, result []byte) error {
+		rows := batches[i]
+		vectors := make([]float32, len(rows)*out.Dim)
+		if err := ranks.Unpack(result, vectors); err != nil {
+			return err
+		}
+		for k, r := range rows {
+			copy(out.Row(r), vectors[k*out.Dim:(k+1)*out.Dim])
+		}
+		return after(rows, vectors)
+	})
 }
 
 // vectors computes those of one batch.

@@ -59,9 +59,9 @@ func TestDoReMiByHand(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	near(t, "λ", m.scores, []float64{0.5, 0}, 1e-12)
+	algotest.Near(t, "λ", m.scores, []float64{0.5, 0}, 1e-12)
 	low := 0.9*math.E/(math.E+1) + 0.05
-	near(t, "α", m.weights, []float64{low, 1 - low}, 1e-12)
+	algotest.Near(t, "α", m.weights, []float64{low, 1 - low}, 1e-12)
 	n := []float64{0, 0}
 	for _, s := range step {
 		for i, d := range s.Domain {
@@ -69,16 +69,16 @@ func TestDoReMiByHand(t *testing.T) {
 		}
 	}
 	all := n[0] + n[1]
-	near(t, "weights of tokens, paper", w, []float64{low * all / n[0], (1 - low) * all / n[1]}, 1e-9)
+	algotest.Near(t, "weights of tokens, paper", w, []float64{low * all / n[0], (1 - low) * all / n[1]}, 1e-9)
 	m.official = true
 	mean := low*n[0] + (1-low)*n[1]
-	near(t, "weights of tokens, official", m.perToken([]int{int(n[0]), int(n[1])}), []float64{low * all / mean, (1 - low) * all / mean}, 1e-9)
+	algotest.Near(t, "weights of tokens, official", m.perToken([]int{int(n[0]), int(n[1])}), []float64{low * all / mean, (1 - low) * all / mean}, 1e-9)
 	// A step without high rows leaves their λ unchanged.
 	m.scores[1] = 0.25
 	if _, err := m.StepWeights(context.Background(), 1, step[1:]); err != nil {
 		t.Fatal(err)
 	}
-	near(t, "λ", m.scores, []float64{0.5, 0.25}, 1e-12)
+	algotest.Near(t, "λ", m.scores, []float64{0.5, 0.25}, 1e-12)
 	if m.count != 2 {
 		t.Errorf("the average is over %d steps", m.count)
 	}
@@ -97,9 +97,9 @@ func TestDoReMiSurvives(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	near(t, "λ", m.scores, []float64{0.5, 0.5}, 1e-12)
+	algotest.Near(t, "λ", m.scores, []float64{0.5, 0.5}, 1e-12)
 	n := []float64{float64(step.Labelled[0]), float64(step.Labelled[1])}
-	near(t, "weights", w, []float64{(n[0] + n[1]) / n[0] / 2, (n[0] + n[1]) / n[1] / 2}, 1e-9)
+	algotest.Near(t, "weights", w, []float64{(n[0] + n[1]) / n[0] / 2, (n[0] + n[1]) / n[1] / 2}, 1e-9)
 	if !strings.Contains(log.String(), "dataset=low row=1") {
 		t.Errorf("the log does not name the row: %s", log.String())
 	}
@@ -107,7 +107,7 @@ func TestDoReMiSurvives(t *testing.T) {
 	if w, err = m.StepWeights(context.Background(), 1, []algo.MicroReport{micro(run.Train, 0)}); err != nil {
 		t.Fatal(err)
 	}
-	near(t, "weights where nothing has any", w, []float64{0, 0}, 0)
+	algotest.Near(t, "weights where nothing has any", w, []float64{0, 0}, 0)
 }
 
 // TestDoReMiWeighsAgain: weighing a step again without a row gives the same state and file as a
@@ -131,8 +131,8 @@ func TestDoReMiWeighsAgain(t *testing.T) {
 		weigh(m, 1, 3, 4)
 		weigh(m, 2, 6, 7)
 	}
-	near(t, "α", m.weights, other.weights, 0)
-	near(t, "sum of α", m.sum, other.sum, 0)
+	algotest.Near(t, "α", m.weights, other.weights, 0)
+	algotest.Near(t, "sum of α", m.sum, other.sum, 0)
 	if m.count != 3 {
 		t.Errorf("the average is over %d steps", m.count)
 	}
@@ -160,7 +160,7 @@ func TestDoReMiUnseen(t *testing.T) {
 	if _, err := m.StepWeights(context.Background(), 0, []algo.MicroReport{micro(run.Train, 0)}); err != nil {
 		t.Fatal(err)
 	}
-	near(t, "λ", m.scores[1:], []float64{math.Log(algotest.Vocab)}, 1e-12)
+	algotest.Near(t, "λ", m.scores[1:], []float64{math.Log(algotest.Vocab)}, 1e-12)
 }
 
 // TestRegression03DoReMiReweighs: α = (1, 0) must change the gradient: it becomes that of the
@@ -251,8 +251,8 @@ func TestDoReMiAccumulation(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		near(t, "weights", b, a, 1e-9)
-		near(t, "α", parts.weights, whole.weights, 1e-9)
+		algotest.Near(t, "weights", b, a, 1e-9)
+		algotest.Near(t, "α", parts.weights, whole.weights, 1e-9)
 	}
 	if whole.weights[0] == 0.5 {
 		t.Error("α has not moved")
@@ -299,8 +299,8 @@ func TestDoReMiResumes(t *testing.T) {
 		for step := 4; step < 8; step++ {
 			advance(again, run2, step)
 		}
-		near(t, mode+" α", again.weights, m.weights, 0)
-		near(t, mode+" average", again.average(), m.average(), 0)
+		algotest.Near(t, mode+" α", again.weights, m.weights, 0)
+		algotest.Near(t, mode+" average", again.average(), m.average(), 0)
 		if err := again.Finish(); err != nil {
 			t.Fatal(err)
 		}
@@ -312,7 +312,7 @@ func TestDoReMiResumes(t *testing.T) {
 		for _, l := range lines(t, filepath.Join(dir, "doremi_weights.jsonl")) {
 			got = append(got, l["step"].(float64))
 		}
-		near(t, mode+" steps in the file", got, steps, 0)
+		algotest.Near(t, mode+" steps in the file", got, steps, 0)
 	}
 }
 

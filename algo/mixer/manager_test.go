@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"dataflex.dev/dataflex/algo"
+	"dataflex.dev/dataflex/algo/algotest"
 )
 
 // domainsOf makes domains of the given sizes over consecutive rows.
@@ -62,7 +63,7 @@ func TestShares(t *testing.T) {
 		{"uniform", []float64{1, 3}, asked, []float64{0.5, 0.5}},
 		{"mixture", nil, []float64{0, 0}, []float64{0.5, 0.5}},
 	} {
-		near(t, c.rule, manager(t, domains, c.rule, c.initial).Shares(c.p), c.want, 1e-15)
+		algotest.Near(t, c.rule, manager(t, domains, c.rule, c.initial).Shares(c.p), c.want, 1e-15)
 	}
 }
 

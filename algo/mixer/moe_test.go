@@ -19,9 +19,9 @@ import (
 // TestMoEByHand: loads (1,0) and (0,1) are √2 apart; Δ = √2/2 for both, so equal weights stay
 // equal; of three domains the one that differs gains, by the paper's formula.
 func TestMoEByHand(t *testing.T) {
-	near(t, "Δ", distances([][]float64{{1, 0}, {0, 1}}), []float64{math.Sqrt2 / 2, math.Sqrt2 / 2}, 1e-15)
+	algotest.Near(t, "Δ", distances([][]float64{{1, 0}, {0, 1}}), []float64{math.Sqrt2 / 2, math.Sqrt2 / 2}, 1e-15)
 	delta := distances([][]float64{{1, 0}, {1, 0}, {0, 1}})
-	near(t, "Δ", delta, []float64{math.Sqrt2 / 3, math.Sqrt2 / 3, 2 * math.Sqrt2 / 3}, 1e-15)
+	algotest.Near(t, "Δ", delta, []float64{math.Sqrt2 / 3, math.Sqrt2 / 3, 2 * math.Sqrt2 / 3}, 1e-15)
 	m := &dynamicMoE{eta: 2, c: 0.1, weights: []float64{0.5, 0.25, 0.25}}
 	alpha := m.shift(delta)
 	a := []float64{0.5 * math.Exp(2*delta[0]), 0.25 * math.Exp(2*delta[1]), 0.25 * math.Exp(2*delta[2])}
@@ -29,8 +29,8 @@ func TestMoEByHand(t *testing.T) {
 	for i := range a {
 		a[i] /= sum
 	}
-	near(t, "softmax", alpha, a, 1e-9)
-	near(t, "weights", m.weights, []float64{0.9*a[0] + 0.1/3, 0.9*a[1] + 0.1/3, 0.9*a[2] + 0.1/3}, 1e-9)
+	algotest.Near(t, "softmax", alpha, a, 1e-9)
+	algotest.Near(t, "weights", m.weights, []float64{0.9*a[0] + 0.1/3, 0.9*a[1] + 0.1/3, 0.9*a[2] + 0.1/3}, 1e-9)
 }
 
 // TestMoESplit: rows set aside are NumPy's RandomState(0) and are not trained on.
@@ -96,7 +96,7 @@ func TestMoEFollowsGates(t *testing.T) {
 		}
 		return got.Proportions
 	}
-	near(t, "after resuming", next(again), next(m), 1e-15)
+	algotest.Near(t, "after resuming", next(again), next(m), 1e-15)
 }
 
 // TestMoELoads: domains are compared by token-weighted shares of the last router.
@@ -117,7 +117,7 @@ func TestMoELoads(t *testing.T) {
 			a += float64(micro.Tokens[0]) * float64(len(micro.Tokens))
 			n += float64(len(micro.Tokens))
 		}
-		near(t, domains[d].Name, o[d], []float64{a / (a + n), n / (a + n)}, 1e-12)
+		algotest.Near(t, domains[d].Name, o[d], []float64{a / (a + n), n / (a + n)}, 1e-12)
 	}
 }
 
@@ -142,7 +142,7 @@ func TestMoESurvives(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	near(t, "loads", o[0], []float64{0.25, 0.75}, 1e-12)
+	algotest.Near(t, "loads", o[0], []float64{0.25, 0.75}, 1e-12)
 	if want := fmt.Sprintf("dataset=low row=%d", bad.Row); !strings.Contains(log.String(), want) {
 		t.Errorf("the log does not say %s: %s", want, log.String())
 	}

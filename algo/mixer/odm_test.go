@@ -52,18 +52,18 @@ func TestODMByHand(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		near(t, "R̂", m.rewards, c.rewards, 1e-6)
+		algotest.Near(t, "R̂", m.rewards, c.rewards, 1e-6)
 		got, err := m.Mix(ctx, algo.MixRequest{Step: 12, Update: 2})
 		if err != nil {
 			t.Fatal(err)
 		}
 		rate := math.Sqrt(math.Log(2) / (2 * 10))
 		a, b := c.prefer(c.rewards[0]), c.prefer(c.rewards[1])
-		near(t, "π", got.Proportions, []float64{a/(a+b)*(1-2*rate) + rate, b/(a+b)*(1-2*rate) + rate}, 1e-6)
+		algotest.Near(t, "π", got.Proportions, []float64{a/(a+b)*(1-2*rate) + rate, b/(a+b)*(1-2*rate) + rate}, 1e-6)
 		if got, err = m.Mix(ctx, algo.MixRequest{Step: 2, Update: 1}); err != nil {
 			t.Fatal(err)
 		}
-		near(t, "π in the warm-up", got.Proportions, []float64{0.25, 0.75}, 1e-15)
+		algotest.Near(t, "π in the warm-up", got.Proportions, []float64{0.25, 0.75}, 1e-15)
 	}
 }
 
@@ -189,13 +189,13 @@ func TestODMResumes(t *testing.T) {
 		for step := 5; step < 10; step++ {
 			advance(again, step)
 		}
-		near(t, mode+" π", again.policy, m.policy, 0)
-		near(t, mode+" R̂", again.rewards, m.rewards, 0)
+		algotest.Near(t, mode+" π", again.policy, m.policy, 0)
+		algotest.Near(t, mode+" R̂", again.rewards, m.rewards, 0)
 		var steps []float64
 		for _, l := range lines(t, filepath.Join(dir, "odm_weights.jsonl")) {
 			steps = append(steps, l["step"].(float64))
 		}
-		near(t, mode+" steps in the file", steps, []float64{2, 4, 6, 8}, 0)
+		algotest.Near(t, mode+" steps in the file", steps, []float64{2, 4, 6, 8}, 0)
 	}
 }
 
@@ -222,7 +222,7 @@ func TestODMStarts(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		near(t, c.param, got.Proportions, c.want, 1e-15)
+		algotest.Near(t, c.param, got.Proportions, c.want, 1e-15)
 	}
 	for _, c := range []struct{ param, want string }{
 		{"initial_proportions: [1, 1, 1]", "initial_proportions: 3 shares for 2 domains"},

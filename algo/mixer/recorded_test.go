@@ -56,9 +56,9 @@ func TestDoReMiUpstreamFormula(t *testing.T) {
 	m := &doremi{domains: domainsOf(1, 1, 1), eta: 0.1, c: 0.01, weights: uniform(3), sum: make([]float64, 3)}
 	for _, line := range r.DoReMi {
 		m.ascend(centred(line.Scores, []bool{true, true, true}))
-		near(t, "weights", m.weights, line.Weights, 1e-15)
+		algotest.Near(t, "weights", m.weights, line.Weights, 1e-15)
 	}
-	near(t, "average", m.average(), r.Average, 1e-15)
+	algotest.Near(t, "average", m.average(), r.Average, 1e-15)
 }
 
 // TestODMUpstreamFormula: recorded losses give the recorded policies.
@@ -77,13 +77,13 @@ func TestODMUpstreamFormula(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			near(t, "proportions", got.Proportions, decode[[]float64](t, p[1]), 1e-15)
+			algotest.Near(t, "proportions", got.Proportions, decode[[]float64](t, p[1]), 1e-15)
 			if step > 3 {
 				want := r.ODM.Lines[line]
 				line++
-				near(t, "weights", m.policy, want.Weights, 1e-15)
-				near(t, "rewards", m.rewards, want.Rewards, 1e-13)
-				near(t, "rate", []float64{m.epsilon}, []float64{want.Rate}, 1e-15)
+				algotest.Near(t, "weights", m.policy, want.Weights, 1e-15)
+				algotest.Near(t, "rewards", m.rewards, want.Rewards, 1e-13)
+				algotest.Near(t, "rate", []float64{m.epsilon}, []float64{want.Rate}, 1e-15)
 			}
 		}
 		report := algo.MicroReport{Domain: decode[[]int](t, e[1]), Returned: decode[float64](t, e[0])}
@@ -113,11 +113,11 @@ func TestRandom(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		near(t, "fixed", a.Proportions, r.Random, 1e-15)
+		algotest.Near(t, "fixed", a.Proportions, r.Random, 1e-15)
 		b, err := moving.Mix(context.Background(), q)
 		if err != nil {
 			t.Fatal(err)
 		}
-		near(t, "per_update", b.Proportions, want, 1e-15)
+		algotest.Near(t, "per_update", b.Proportions, want, 1e-15)
 	}
 }

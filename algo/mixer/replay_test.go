@@ -29,7 +29,7 @@ func TestReplay(t *testing.T) {
 	}{
 		{
 			"mix_doremi", "doremi_weights.jsonl",
-			[]string{"reference_model_path: " + filepath.Join(golden, "models/tiny-llama"), "reweight_eta: 0.1", "reweight_eps: 0.01"},
+			[]string{"reference_model_path: " + filepath.Join(algotest.Golden, "models/tiny-llama"), "reweight_eta: 0.1", "reweight_eps: 0.01"},
 			254,
 			[]string{"domain_weights", "perdomain_scores"},
 		},
@@ -41,10 +41,10 @@ func TestReplay(t *testing.T) {
 		},
 	} {
 		t.Run(c.run, func(t *testing.T) {
-			r := readRecording(t, c.run)
+			r := algotest.Trace[recording](t, c.run)
 			dir := t.TempDir()
 			replay(t, r, strings.TrimPrefix(c.run, "mix_"), dir, c.params, c.labels)
-			got, want := lines(t, filepath.Join(dir, c.file)), lines(t, filepath.Join(golden, "runs", c.run, c.file))
+			got, want := lines(t, filepath.Join(dir, c.file)), lines(t, filepath.Join(algotest.Golden, "runs", c.run, c.file))
 			if len(got) != len(want) {
 				t.Fatalf("%d lines, recorded %d", len(got), len(want))
 			}
@@ -53,7 +53,7 @@ func TestReplay(t *testing.T) {
 					t.Errorf("line %d is of step %v, recorded %v", i, got[i]["step"], want[i]["step"])
 				}
 				for _, column := range c.columns {
-					near(t, column, floats(got[i][column]), floats(want[i][column]), 1e-6)
+					algotest.Near(t, column, floats(got[i][column]), floats(want[i][column]), 1e-6)
 				}
 			}
 		})
@@ -65,11 +65,11 @@ func replay(t *testing.T, r recording, name, dir string, params []string, labels
 	ctx := context.Background()
 	train, domains := recordedDomains(t)
 	dev := cpu.New(2)
-	model, err := decoder.Load(dev, filepath.Join(golden, "models/tiny-llama"), decoder.Options{})
+	model, err := decoder.Load(dev, filepath.Join(algotest.Golden, "models/tiny-llama"), decoder.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := model.LoadAdapter(filepath.Join(golden, "models/tiny-llama-lora")); err != nil {
+	if err := model.LoadAdapter(filepath.Join(algotest.Golden, "models/tiny-llama-lora")); err != nil {
 		t.Fatal(err)
 	}
 	trainable := model.Trainable()
@@ -97,7 +97,7 @@ func replay(t *testing.T, r recording, name, dir string, params []string, labels
 				if err != nil {
 					t.Fatal(err)
 				}
-				near(t, "proportions", got.Proportions, r.Selections[step/3-1].Proportions, 1e-6)
+				algotest.Near(t, "proportions", got.Proportions, r.Selections[step/3-1].Proportions, 1e-6)
 				p = got.Proportions
 			}
 			window := manager.Snapshot(p, 3*micro)

@@ -1,14 +1,12 @@
 package mixer
 
 import (
-	"encoding/json"
-	"math"
-	"os"
 	"path/filepath"
 	"slices"
 	"testing"
 
 	"dataflex.dev/dataflex/algo"
+	"dataflex.dev/dataflex/algo/algotest"
 	"dataflex.dev/dataflex/data"
 	"dataflex.dev/dataflex/data/cache"
 	"dataflex.dev/dataflex/data/processor"
@@ -16,9 +14,6 @@ import (
 	"dataflex.dev/dataflex/data/template"
 	"dataflex.dev/dataflex/data/tokenizer"
 )
-
-// golden is the folder of recorded runs, where it exists.
-const golden = "../../../shared/golden"
 
 type recording struct {
 	Micro []struct {
@@ -33,26 +28,10 @@ type recording struct {
 	} `json:"selections"`
 }
 
-func readRecording(t *testing.T, run string) recording {
-	t.Helper()
-	raw, err := os.ReadFile(filepath.Join(golden, "runs", run, "trace.json"))
-	if os.IsNotExist(err) {
-		t.Skip("no recorded runs here")
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	var r recording
-	if err := json.Unmarshal(raw, &r); err != nil {
-		t.Fatal(err)
-	}
-	return r
-}
-
 // recordedDomains tokenises the three data sets of the mix_* runs.
 func recordedDomains(t *testing.T) ([]data.Example, []algo.Domain) {
 	t.Helper()
-	tok, err := tokenizer.Load(filepath.Join(golden, "models/tiny-llama"))
+	tok, err := tokenizer.Load(filepath.Join(algotest.Golden, "models/tiny-llama"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,7 +44,7 @@ func recordedDomains(t *testing.T) ([]data.Example, []algo.Domain) {
 	var train []data.Example
 	var domains []algo.Domain
 	for _, name := range []string{"c4", "github", "stackexchange"} {
-		rows := tokens(t, cache.Options{
+		rows := algotest.RecordedRows(t, cache.Options{
 			Train: []string{name}, Tokenizer: tok, Template: tmpl, Pretrain: true,
 			Process: processor.Options{CutoffLen: 256, Packing: &packing, Workers: 1},
 		})
@@ -83,10 +62,10 @@ func recordedDomains(t *testing.T) ([]data.Example, []algo.Domain) {
 // micro-batch, in order.
 func TestSnapshotAsRecorded(t *testing.T) {
 	const batch, seed = 4, 42
-	readRecording(t, "mix_random")
+	algotest.Trace[recording](t, "mix_random")
 	train, domains := recordedDomains(t)
 	for _, run := range []string{"mix_static", "mix_random", "mix_doremi", "mix_odm"} {
-		r := readRecording(t, run)
+		r := algotest.Trace[recording](t, run)
 		m, err := NewManager(domains, "mixture", []float64{0.5, 0.3, 0.2}, seed)
 		if err != nil {
 			t.Fatal(err)
@@ -114,30 +93,4 @@ func TestSnapshotAsRecorded(t *testing.T) {
 			}
 		}
 	}
-}
-
-// near fails unless two vectors agree to within tol.
-func near(t *testing.T, what string, got, want []float64, tol float64) {
-	t.Helper()
-	if len(got) != len(want) {
-		t.Fatalf("%s: %d numbers, want %d", what, len(got), len(want))
-	}
-	for i := range got {
-		if !(math.Abs(got[i]-want[i]) <= tol) {
-			t.Errorf("%s: %v, want %v", what, got, want)
-			return
-		}
-	}
-}
-
-// tokens are the training rows of recorded data sets.
-func tokens(t *testing.T, o cache.Options) []data.Example {
-	t.Helper()
-	o.DatasetDir, o.Seed, o.Dir = filepath.Join(golden, "data"), 42, t.TempDir()
-	d, err := cache.Load(t.Context(), o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { d.Close() })
-	return d.Train
 }

@@ -20,8 +20,8 @@ func staticShares(t *testing.T, params ...string) []float64 {
 }
 
 func TestStatic(t *testing.T) {
-	near(t, "given", staticShares(t, "proportions: [3, 1]"), []float64{0.75, 0.25}, 1e-15)
-	near(t, "null", staticShares(t, "proportions: null"), []float64{0.5, 0.5}, 1e-15)
+	algotest.Near(t, "given", staticShares(t, "proportions: [3, 1]"), []float64{0.75, 0.25}, 1e-15)
+	algotest.Near(t, "null", staticShares(t, "proportions: null"), []float64{0.5, 0.5}, 1e-15)
 	_, domains := rows(4)
 	if _, err := build(t, &algo.Run{Log: algotest.Quiet}, domains, "static", "upstream", "proportions: [1]"); err == nil || !strings.Contains(err.Error(), "1 shares for 2 domains") {
 		t.Error(err)

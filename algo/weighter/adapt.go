@@ -12,8 +12,6 @@ import (
 	"dataflex.dev/dataflex/algo/batch"
 	"dataflex.dev/dataflex/algo/config"
 	"dataflex.dev/dataflex/algo/feature"
-	"dataflex.dev/dataflex/driver"
-	"dataflex.dev/dataflex/model/decoder"
 )
 
 func init() { algo.RegisterWeighter("adapt", newAdapt) }
@@ -38,7 +36,7 @@ type adapt struct {
 	refresh int
 	clip    float64   // +Inf for none
 	anchor  []float64 // mean of the anchors' vectors; nil before the first use
-	hidden  func(b decoder.Batch, layer int) (driver.F32, error)
+	hidden  hiddenStates
 }
 
 func newAdapt(run *algo.Run, mode algo.Mode, p *config.Params) (algo.Weighter, error) {
@@ -126,26 +124,21 @@ func (w *adapt) refreshAnchor(ctx context.Context) error {
 	return nil
 }
 
-// embed is the unit vector of every row of a micro-batch.
+// embed returns the unit vector of every row of a micro-batch.
 func (w *adapt) embed(m batch.Micro) ([][]float64, error) {
-	hidden, err := w.hidden(m.Batch, -1)
+	rows, err := w.hidden.rows(w.run, m, -1)
 	if err != nil {
 		return nil, err
 	}
-	h, err := driver.Read(w.run.Device, hidden)
-	if err != nil {
-		return nil, err
-	}
-	dim := w.run.Model.Config().Hidden
-	out := make([][]float64, len(m.Rows))
-	for i := range m.Rows {
-		out[i] = positioned(h[int(m.RowStart[i])*dim:int(m.RowStart[i+1])*dim], dim)
+	out := make([][]float64, len(rows))
+	for i, states := range rows {
+		out[i] = positioned(states, w.run.Model.Config().Hidden)
 	}
 	return out, nil
 }
 
-// positioned averages hidden states [tokens, dim] with weights 1, 2, 3, … and scales
-// the result to length 1; a zero vector stays zero.
+// positioned returns the average of hidden states [tokens, dim] with weights 1, 2, 3, …, scaled
+// to length 1; a zero vector stays zero.
 func positioned(h []float32, dim int) []float64 {
 	const epsilon = 1e-8 // upstream's, in both divisions
 	v := make([]float64, dim)

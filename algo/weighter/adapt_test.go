@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"dataflex.dev/dataflex/algo"
+	"dataflex.dev/dataflex/algo/algotest"
 	"dataflex.dev/dataflex/data"
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/model/decoder"
@@ -15,8 +16,8 @@ import (
 // TestPositioned: weights 1/6, 2/6, 3/6 over the tokens, then length 1.
 func TestPositioned(t *testing.T) {
 	got := positioned([]float32{6, 0, 0, 3, 2, 2}, 2) // (6+6)/6, (6+6)/6
-	near(t, "vector", got, []float64{math.Sqrt(0.5), math.Sqrt(0.5)}, 1e-12)
-	near(t, "zero", positioned(make([]float32, 4), 2), []float64{0, 0}, 0)
+	algotest.Near(t, "vector", got, []float64{math.Sqrt(0.5), math.Sqrt(0.5)}, 1e-12)
+	algotest.Near(t, "zero", positioned(make([]float32, 4), 2), []float64{0, 0}, 0)
 }
 
 // TestAdaptByHand compares with a plain computation from every row alone.
@@ -52,7 +53,7 @@ func TestAdaptByHand(t *testing.T) {
 		half[i] = x / 2
 		sum += x
 	}
-	near(t, "upstream", flat(got), half, 1e-6)
+	algotest.Near(t, "upstream", flat(got), half, 1e-6)
 	if slices.Max(want)-slices.Min(want) < 1e-3 {
 		t.Errorf("the rows are all alike: %v", want)
 	}
@@ -63,7 +64,7 @@ func TestAdaptByHand(t *testing.T) {
 	for i := range want {
 		want[i] *= 6 / sum
 	}
-	near(t, "faithful", flat(got), want, 1e-6)
+	algotest.Near(t, "faithful", flat(got), want, 1e-6)
 }
 
 // TestAdaptAccumulation: splitting a step into micro-batches changes nothing.
@@ -72,7 +73,7 @@ func TestAdaptAccumulation(t *testing.T) {
 	w := mustBuild(t, run, "adapt", "faithful", "tau: 0.1")
 	whole, _ := weigh(t, w, request(run.Train, someLoss, []int{0, 1, 2, 3, 4, 5, 6, 7}))
 	parts, _ := weigh(t, w, request(run.Train, someLoss, []int{0, 1}, []int{2, 3, 4}, []int{5, 6, 7}))
-	near(t, "weights", flat(parts), flat(whole), 1e-9)
+	algotest.Near(t, "weights", flat(parts), flat(whole), 1e-9)
 }
 
 // TestAdaptSurvives: an anchor whose vector is NaN or Inf is left out.
@@ -95,7 +96,7 @@ func TestAdaptSurvives(t *testing.T) {
 	weigh(t, w, r)
 	run.Eval = run.Eval[:5]
 	weigh(t, whole, r)
-	near(t, "anchor", w.anchor, whole.anchor, 1e-7)
+	algotest.Near(t, "anchor", w.anchor, whole.anchor, 1e-7)
 }
 
 // TestAdaptRefreshes: between refreshes the anchors are unchanged, also across a restart.
@@ -129,7 +130,7 @@ func TestAdaptRefreshes(t *testing.T) {
 	for _, w := range []*adapt{w, again} {
 		r.Step = 5
 		weigh(t, w, r)
-		near(t, "anchor at step 5", w.anchor, before, 0)
+		algotest.Near(t, "anchor at step 5", w.anchor, before, 0)
 		r.Step = 8
 		weigh(t, w, r)
 		if slices.Equal(w.anchor, before) {

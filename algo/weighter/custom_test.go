@@ -34,14 +34,14 @@ func TestCustom(t *testing.T) {
 	if how != algo.TokenMean {
 		t.Error("faithful keeps token normalisation")
 	}
-	near(t, "faithful", flat(got), []float64{3. / 8, 9. / 8, 1, 12. / 8}, 1e-12)
+	algotest.Near(t, "faithful", flat(got), []float64{3. / 8, 9. / 8, 1, 12. / 8}, 1e-12)
 	up := mustBuild(t, run, "custom", "upstream", "command: [sh, "+path+"]")
 	defer up.(algo.Finisher).Finish()
 	got, how = weigh(t, up, r)
 	if how != algo.RowSum {
 		t.Error("upstream sums rows")
 	}
-	near(t, "upstream", flat(got), []float64{0.5, 1.5, 0, 2}, 1e-12)
+	algotest.Near(t, "upstream", flat(got), []float64{0.5, 1.5, 0, 2}, 1e-12)
 	asked, err := os.ReadFile(path + ".asked")
 	if err != nil {
 		t.Fatal(err)
@@ -57,9 +57,9 @@ func TestCustomWithoutProgram(t *testing.T) {
 	run := &algo.Run{Log: algotest.Quiet, Train: rows(8, 1)}
 	r := request(run.Train, someLoss, []int{0, 1}, []int{2, 3, 4, 5})
 	got, _ := weigh(t, mustBuild(t, run, "custom", "upstream", "strategy: uniform"), r)
-	near(t, "upstream", flat(got), []float64{0.25, 0.25, 0.125, 0.125, 0.125, 0.125}, 0)
+	algotest.Near(t, "upstream", flat(got), []float64{0.25, 0.25, 0.125, 0.125, 0.125, 0.125}, 0)
 	got, _ = weigh(t, mustBuild(t, run, "custom", "faithful"), r)
-	near(t, "faithful", flat(got), []float64{1, 1, 1, 1, 1, 1}, 0)
+	algotest.Near(t, "faithful", flat(got), []float64{1, 1, 1, 1, 1, 1}, 0)
 }
 
 func TestCustomRefuses(t *testing.T) {

@@ -11,8 +11,6 @@ import (
 	"dataflex.dev/dataflex/algo/config"
 	"dataflex.dev/dataflex/algo/feature"
 	"dataflex.dev/dataflex/data"
-	"dataflex.dev/dataflex/driver"
-	"dataflex.dev/dataflex/model/decoder"
 )
 
 func init() { algo.RegisterWeighter("joint_update_aware", newJointUpdate) }
@@ -47,7 +45,7 @@ type jointUpdate struct {
 	normalize          bool
 	refresh            int
 	batchSize, batches int // of u; batches 0 = all
-	hidden             func(b decoder.Batch, layer int) (driver.F32, error)
+	hidden             hiddenStates
 
 	state jointUpdateState
 }
@@ -252,20 +250,15 @@ func (w *jointUpdate) nextTarget(ctx context.Context) ([]float64, error) {
 	return mean, nil
 }
 
-// embed is the pooled hidden state of every row of a micro-batch.
+// embed returns the pooled hidden state of every row of a micro-batch.
 func (w *jointUpdate) embed(m batch.Micro, examples []data.Example) ([][]float64, error) {
-	hidden, err := w.hidden(m.Batch, w.layer)
-	if err != nil {
-		return nil, err
-	}
-	h, err := driver.Read(w.run.Device, hidden)
+	rows, err := w.hidden.rows(w.run, m, w.layer)
 	if err != nil {
 		return nil, err
 	}
 	dim := w.run.Model.Config().Hidden
-	out := make([][]float64, len(m.Rows))
-	for i, row := range m.Rows {
-		states := h[int(m.RowStart[i])*dim : int(m.RowStart[i+1])*dim]
+	out := make([][]float64, len(rows))
+	for i, states := range rows {
 		out[i] = make([]float64, dim)
 		if w.pooling == "last_token" {
 			for j, x := range states[len(states)-dim:] {
@@ -273,12 +266,12 @@ func (w *jointUpdate) embed(m batch.Micro, examples []data.Example) ([][]float64
 			}
 			continue
 		}
-		labelled(out[i], states, examples[row].Labels)
+		labelled(out[i], states, examples[m.Rows[i]].Labels)
 	}
 	return out, nil
 }
 
-// labelled is the mean over the positions that have a label.
+// labelled sets mean [dim] to the mean of states [tokens, dim] over the positions with a label.
 func labelled(mean []float64, states []float32, labels []int32) {
 	n := 0
 	for t := range len(states) / len(mean) {

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"dataflex.dev/dataflex/algo"
+	"dataflex.dev/dataflex/algo/algotest"
 	"dataflex.dev/dataflex/algo/batch"
 )
 
@@ -34,7 +35,7 @@ func TestJointUpdateIterations(t *testing.T) {
 		"diverse_only": {iterated(none, threeGram, .1, 1, 5), []float64{.314259, .294214, .391527}},
 		"damped":       {iterated(threeScores, threeGram, .1, .5, 5), []float64{.954251, .034044, .011706}},
 	} {
-		near(t, name, c.got, c.want, 1e-6)
+		algotest.Near(t, name, c.got, c.want, 1e-6)
 	}
 }
 
@@ -49,11 +50,11 @@ func TestRegression27ExactSolution(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	near(t, "solution", w, []float64{.525, .475}, 1e-3)
+	algotest.Near(t, "solution", w, []float64{.525, .475}, 1e-3)
 	if w, err = solveExactly(s, gram, .1, .05); err != nil {
 		t.Fatal(err)
 	}
-	near(t, "solution", w, []float64{.550, .450}, 1e-3)
+	algotest.Near(t, "solution", w, []float64{.550, .450}, 1e-3)
 	// Large and stiff problems converge, too, to a fixed point that no other weights improve
 	// on.
 	const n = 64
@@ -70,7 +71,7 @@ func TestRegression27ExactSolution(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		near(t, "fixed point", response(scores, big, beta, .05, w), w, 1e-6)
+		algotest.Near(t, "fixed point", response(scores, big, beta, .05, w), w, 1e-6)
 	}
 }
 
@@ -85,7 +86,7 @@ func TestRegression27AccumulationDoesNotMatter(t *testing.T) {
 		if how != algo.TokenMean {
 			t.Error("faithful keeps token normalisation")
 		}
-		near(t, "weights", flat(four), flat(one), 1e-9)
+		algotest.Near(t, "weights", flat(four), flat(one), 1e-9)
 		var sum float64
 		for i, x := range flat(one) {
 			if i == 6 { // without a target
@@ -146,7 +147,7 @@ func TestJointUpdateByDefinition(t *testing.T) {
 	for i := range want {
 		want[i] *= 4
 	}
-	near(t, "faithful", flat(got), want, 1e-5)
+	algotest.Near(t, "faithful", flat(got), want, 1e-5)
 	up, how := weigh(t, mustBuild(t, run, "joint_update_aware", "upstream", "target_num_batches: 0"), request(run.Train, someLoss, group[:2], group[2:]))
 	if how != algo.RowSum {
 		t.Error("upstream sums rows")
@@ -154,7 +155,7 @@ func TestJointUpdateByDefinition(t *testing.T) {
 	for i, half := range [][]int{{0, 1}, {2, 3}} {
 		a, b := half[0], half[1]
 		pair := iterated([]float64{s[a], s[b]}, [][]float64{{1, gram[a][b]}, {gram[a][b], 1}}, .1, 1, 5)
-		near(t, "upstream", up[i], []float64{pair[0] / 2, pair[1] / 2}, 1e-5)
+		algotest.Near(t, "upstream", up[i], []float64{pair[0] / 2, pair[1] / 2}, 1e-5)
 	}
 }
 
@@ -179,7 +180,7 @@ func TestJointUpdateTargetsGoRound(t *testing.T) {
 			t.Fatal(err)
 		}
 		got, _ := weigh(t, current, r)
-		near(t, "restored", flat(got), flat(want), 0)
+		algotest.Near(t, "restored", flat(got), flat(want), 0)
 		if step%2 == 0 {
 			seen = append(seen, slices.Clone(straight.state.Target))
 		} else if !slices.Equal(straight.state.Target, seen[len(seen)-1]) {

@@ -87,7 +87,7 @@ func TestLossByHand(t *testing.T) {
 		for i, f := range c.f {
 			want[i] = 3 * math.Exp(f/0.5) / sum
 		}
-		near(t, c.strategy, flat(got), want, 1e-12)
+		algotest.Near(t, c.strategy, flat(got), want, 1e-12)
 	}
 }
 
@@ -104,7 +104,7 @@ func TestLossAccumulation(t *testing.T) {
 			if first == nil {
 				first = all
 			}
-			near(t, strategy, all, first, 1e-12)
+			algotest.Near(t, strategy, all, first, 1e-12)
 			var sum float64
 			for _, x := range all {
 				sum += x
@@ -139,16 +139,16 @@ func TestLossSurvives(t *testing.T) {
 		}
 		got, _ := weigh(t, w, request(run.Train, broken, []int{0, 1, 6}, []int{5, 4}))
 		whole, _ := weigh(t, w, request(run.Train, broken, []int{0, 1, 4}))
-		near(t, strategy, flat(got), []float64{whole[0][0], whole[0][1], 1, 0, whole[0][2]}, 1e-12)
+		algotest.Near(t, strategy, flat(got), []float64{whole[0][0], whole[0][1], 1, 0, whole[0][2]}, 1e-12)
 		if !strings.Contains(log.String(), "dataset=pool row=5") {
 			t.Errorf("the log does not name the row: %s", log.String())
 		}
 		equal, _ := weigh(t, w, request(run.Train, func(int) float64 { return 2 }, []int{0, 1}, []int{2}))
-		near(t, strategy+", equal losses", flat(equal), []float64{1, 1, 1}, 1e-12)
+		algotest.Near(t, strategy+", equal losses", flat(equal), []float64{1, 1, 1}, 1e-12)
 		one, _ := weigh(t, w, request(run.Train, someLoss, []int{3}))
-		near(t, strategy+", one row", flat(one), []float64{1}, 0)
+		algotest.Near(t, strategy+", one row", flat(one), []float64{1}, 0)
 		none, _ := weigh(t, w, request(run.Train, someLoss, []int{6}))
-		near(t, strategy+", nothing to learn", flat(none), []float64{1}, 0)
+		algotest.Near(t, strategy+", nothing to learn", flat(none), []float64{1}, 0)
 		up := mustBuild(t, run, "loss", "upstream", "strategy: "+strategy)
 		for _, x := range flat(first(weigh(t, up, request(run.Train, broken, []int{0, 1, 6}, []int{5, 4})))) {
 			if math.IsNaN(x) {
@@ -177,7 +177,7 @@ func TestLossSchedule(t *testing.T) {
 		for _, step := range []int{0, 1, 2, 4, 8} {
 			got = append(got, w.temperature(algo.WeightRequest{Step: step, Total: 9}))
 		}
-		near(t, strings.Join(c.params, ", "), got, c.want, 1e-12)
+		algotest.Near(t, strings.Join(c.params, ", "), got, c.want, 1e-12)
 	}
 }
 

@@ -1,9 +1,7 @@
 package weighter
 
 import (
-	"encoding/json"
 	"math"
-	"os"
 	"path/filepath"
 	"testing"
 
@@ -19,9 +17,6 @@ import (
 	"dataflex.dev/dataflex/model/decoder"
 	"dataflex.dev/dataflex/model/optim"
 )
-
-// golden is the folder of recorded runs, where it exists.
-const golden = "../../../shared/golden"
 
 type recording struct {
 	Micro []struct {
@@ -53,17 +48,7 @@ func TestReplay(t *testing.T) {
 }
 
 func replay(t *testing.T, name, component string, params []string) {
-	raw, err := os.ReadFile(filepath.Join(golden, "runs", name, "trace.json"))
-	if os.IsNotExist(err) {
-		t.Skip("no recorded runs here")
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	var r recording
-	if err := json.Unmarshal(raw, &r); err != nil {
-		t.Fatal(err)
-	}
+	r := algotest.Trace[recording](t, name)
 	run, o := recordedRun(t)
 	schedule, err := optim.NewSchedule("cosine", nil, 2, 12, 1e-3)
 	if err != nil {
@@ -138,7 +123,7 @@ func backward(t *testing.T, model *decoder.Model, m batch.Micro, weight func(row
 // recordedRun is the model, data and optimiser of the weight_* runs.
 func recordedRun(t *testing.T) (*algo.Run, optim.Optimizer) {
 	t.Helper()
-	tok, err := tokenizer.Load(filepath.Join(golden, "models/tiny-llama"))
+	tok, err := tokenizer.Load(filepath.Join(algotest.Golden, "models/tiny-llama"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -148,16 +133,16 @@ func recordedRun(t *testing.T) (*algo.Run, optim.Optimizer) {
 	}
 	tmpl.FixTokenizer(tok)
 	examples := func(name string) []data.Example {
-		return tokens(t, cache.Options{
+		return algotest.RecordedRows(t, cache.Options{
 			Train: []string{name}, Tokenizer: tok, Template: tmpl, Process: processor.Options{CutoffLen: 256, Workers: 1},
 		})
 	}
 	dev := cpu.New(2)
-	model, err := decoder.Load(dev, filepath.Join(golden, "models/tiny-llama"), decoder.Options{})
+	model, err := decoder.Load(dev, filepath.Join(algotest.Golden, "models/tiny-llama"), decoder.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := model.LoadAdapter(filepath.Join(golden, "models/tiny-llama-lora")); err != nil {
+	if err := model.LoadAdapter(filepath.Join(algotest.Golden, "models/tiny-llama-lora")); err != nil {
 		t.Fatal(err)
 	}
 	o, err := optim.NewAdamW(dev, optim.Groups(model.Trainable(), 0), 0.9, 0.999, 1e-8)
@@ -166,16 +151,4 @@ func recordedRun(t *testing.T) (*algo.Run, optim.Optimizer) {
 	}
 	t.Cleanup(func() { o.Close(); model.Close() })
 	return &algo.Run{Device: dev, Model: model, Train: examples("pool120"), Eval: examples("eval_zh8"), Seed: 42, Log: algotest.Quiet}, o
-}
-
-// tokens are the training rows of recorded data sets.
-func tokens(t *testing.T, o cache.Options) []data.Example {
-	t.Helper()
-	o.DatasetDir, o.Seed, o.Dir = filepath.Join(golden, "data"), 42, t.TempDir()
-	d, err := cache.Load(t.Context(), o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { d.Close() })
-	return d.Train
 }

@@ -92,17 +92,3 @@ func flat(x [][]float64) (out []float64) {
 	}
 	return out
 }
-
-// near fails unless two vectors agree to within tol.
-func near(t *testing.T, what string, got, want []float64, tol float64) {
-	t.Helper()
-	if len(got) != len(want) {
-		t.Fatalf("%s: %d numbers, want %d", what, len(got), len(want))
-	}
-	for i := range got {
-		if !(math.Abs(got[i]-want[i]) <= tol) {
-			t.Errorf("%s: %v, want %v", what, got, want)
-			return
-		}
-	}
-}
