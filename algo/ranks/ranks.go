@@ -35,6 +35,7 @@ type Job struct {
 	failed  error                   // of the first call that failed
 	stopped bool                    // a rank was asked to stop, and all ranks have received that
 	waiting func(place string)      // see WhenStopped
+	turns   turns
 }
 
 // New is the job that a connection makes. It returns the context that its ranks work
@@ -155,6 +156,12 @@ func (j *Job) Gather(ctx context.Context, what string, own []byte, err error) ([
 	if j.failed != nil {
 		return nil, errors.Join(err, j.failed)
 	}
+	if j.turns.within {
+		panic(fmt.Sprintf("ranks: %s within a turn", what)) // the other ranks may only go along
+	}
+	if lost := j.settle(what); lost != nil {
+		return nil, errors.Join(err, lost)
+	}
 	limited, cancel := j.limit(ctx)
 	defer cancel()
 	saved := j.watch(what)
@@ -267,13 +274,18 @@ func (j *Job) fail(err error) error {
 }
 
 // Move runs calls of Collective, named what, with the timeout of Gather's; an error says what
-// the run was doing.
+// the run was doing. Within a turn they are part of it.
 func (j *Job) Move(ctx context.Context, what string, calls func(context.Context) error) error {
 	if j == nil {
 		return calls(ctx)
 	}
 	if j.failed != nil {
 		return j.failed
+	}
+	if !j.turns.within {
+		if err := j.settle(what); err != nil {
+			return err
+		}
 	}
 	limited, cancel := j.limit(ctx)
 	defer cancel()
@@ -337,6 +349,9 @@ func (j *Job) Close(err error) error {
 	limited, cancel := j.limit(context.Background())
 	defer cancel()
 	if err == nil || Told(err) || j.stopped && !errors.As(err, new(*Lost)) {
+		if j.failed == nil {
+			err = errors.Join(err, j.settle("the end"))
+		}
 		err = errors.Join(err, j.c.Barrier(limited))
 	} else if !errors.As(err, new(*Lost)) {
 		j.c.Abort(fmt.Errorf("rank %d on %s, %s: %w", j.Rank(), host(), j.place, err))

@@ -38,7 +38,7 @@ func evaluateOnly(ctx context.Context, c *config.Config, dev driver.Device, o Op
 			return err
 		}
 	}
-	model, err := tuning.Model(c, dev, tok, o.Log)
+	model, err := tuning.Model(c, dev, tok, nil, o.Log)
 	if err != nil {
 		return err
 	}

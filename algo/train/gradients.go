@@ -29,6 +29,7 @@ type sharedGradients struct {
 	memory  [2]driver.Memory
 	bytes   uint64
 	handle  func(*unit) error // what is done with the gradients of a unit; nil between passes
+	passed  bool              // a backward pass has begun since handle was set
 	failure error             // of it
 }
 
@@ -229,7 +230,7 @@ func (g *sharedGradients) close() {
 // and in the same order whatever pass does: the other processes make the same calls. Of a unit
 // that pass has not come to the gradients are zeros.
 func (g *sharedGradients) during(handle func(*unit) error, pass func() error) error {
-	g.handle, g.failure = handle, nil
+	g.handle, g.failure, g.passed = handle, nil, false
 	for _, u := range g.units {
 		u.done = false
 	}
@@ -267,6 +268,7 @@ func (g *sharedGradients) Before(section int) error {
 	if g.handle == nil {
 		panic("train: a backward pass outside of a step, whose gradients would be lost")
 	}
+	g.passed = true
 	if u := g.units[g.of[section]]; u.last == section {
 		g.clear(u)
 	}

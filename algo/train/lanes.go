@@ -12,6 +12,7 @@ import (
 	"dataflex.dev/dataflex/algo/config"
 	"dataflex.dev/dataflex/algo/curriculum"
 	"dataflex.dev/dataflex/algo/ranks"
+	"dataflex.dev/dataflex/data/task"
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/kernels/treesum"
 	"dataflex.dev/dataflex/model/decoder"
@@ -33,7 +34,11 @@ type lanes struct {
 	bytes  uint64           // size of the sums' memory on the device
 
 	sharded *sharedGradients // nil: every process keeps whole gradients
+	walk    func() error     // goes along with the others' backward pass; nil: weights are whole
 }
+
+// followed reports whether a backward pass of all processes adds up gradients as it goes.
+func (l *lanes) followed() bool { return l != nil && l.sharded != nil && l.sharded.handle != nil }
 
 // newLanes allocates the memory of the sums, and that of the model's gradients if they are
 // sharded.
@@ -109,7 +114,13 @@ func (l *lanes) each(ctx context.Context, gradient func(lane int) error) error {
 		if err := l.job.Agree(ctx, "the step", nil); err != nil { // a rank that has failed sends no gradients
 			return err
 		}
-		return l.sharded.during(func(u *unit) error { return l.add(ctx, u) }, func() error { return gradient(first) })
+		return l.sharded.during(func(u *unit) error { return l.add(ctx, u) }, func() error {
+			err := task.Catch(func() error { return gradient(first) })
+			if l.walk != nil && !l.sharded.passed { // the other processes make a pass
+				err = errors.Join(err, l.walk())
+			}
+			return err
+		})
 	}
 	for lane := first; lane < first+l.per; lane++ {
 		clearGradients(l.device, l.params)

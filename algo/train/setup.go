@@ -45,14 +45,20 @@ func setUp(ctx context.Context, c *config.Config, dev, machine driver.Device, lo
 		return nil, err
 	}
 	c.Training.ResolveSteps(l.Plan.Total)
-	if t.model, err = tuning.Model(c, dev, d.Tokenizer, log); err != nil {
+	shards := shardWeights(c, t.ranks, dev)
+	if t.model, err = tuning.Model(c, dev, d.Tokenizer, shards, log); err != nil {
 		return nil, err
+	}
+	if shards != nil && shards.Take != nil {
+		t.ranks.InTurns(func(turn ranks.Turn) error { return t.model.GoAlong(uint32(turn), l.lanes.followed()) })
 	}
 	l.passes = newPasses(c, dev, t.model, d.Train)
 	if l.lanes, err = newLanes(c, dev, l.Plan, t.ranks, t.model, log); err != nil {
 		return nil, err
 	}
-	l.passes.lanes = l.lanes
+	if l.passes.lanes = l.lanes; shards != nil && shards.Take != nil {
+		l.lanes.walk = t.model.GoAlongBackward
+	}
 	l.nonEmbedding = float64(t.model.Parameters() - t.model.Config().Vocab*t.model.Config().Hidden)
 	if l.optimizer, err = newOptimizer(c, dev, l.passes.params, l.lanes, log); err != nil {
 		return nil, err

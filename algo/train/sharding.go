@@ -17,9 +17,6 @@ func settleSharding(c *config.Config, o Options) error {
 	case s.Stage == 0:
 	case o.processes() == 1:
 		o.Log.Info("there is nothing to share out: one process trains", s.Key, s.Stage)
-	case s.Stage > 2:
-		o.Log.Warn("the optimizer's state and the gradients are sharded, stage 2; weights stay whole on every process: the same numbers, more memory than asked for", s.Key, s.Stage)
-		c.Training.Sharding.Stage = 2
 	}
 	return nil
 }

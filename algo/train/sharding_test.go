@@ -138,7 +138,7 @@ func (f *fixture) wide() {
 }
 
 // stages are those that several processes can be asked for.
-var stages = []int{1, 2}
+var stages = []int{1, 2, 3}
 
 // everyStage trains with each pair of logical ranks and processes, and compares every stage
 // with one process that shares nothing.

@@ -26,10 +26,10 @@ import (
 // Model loads the base model, or initialises one of its shape, fits its vocabulary to the
 // tokenizer, and makes the parameters that finetuning_type names trainable. On a device that
 // only counts memory (package plan) no weights are read. Errors caused by a configuration key
-// point to it.
-func Model(c *config.Config, dev driver.Device, tok *tokenizer.Tokenizer, log *slog.Logger) (_ *decoder.Model, err error) {
+// point to it. Unless shards is nil, processes share its weights out.
+func Model(c *config.Config, dev driver.Device, tok *tokenizer.Tokenizer, shards *decoder.Shards, log *slog.Logger) (_ *decoder.Model, err error) {
 	_, planned := dev.(*plan.Device)
-	m := maker{config: c, tokenizer: tok, log: log, planned: planned}
+	m := maker{config: c, tokenizer: tok, shards: shards, log: log, planned: planned}
 	if err := m.load(dev); err != nil {
 		return nil, err
 	}
@@ -72,6 +72,7 @@ func Model(c *config.Config, dev driver.Device, tok *tokenizer.Tokenizer, log *s
 type maker struct {
 	config    *config.Config
 	tokenizer *tokenizer.Tokenizer
+	shards    *decoder.Shards
 	log       *slog.Logger
 	model     *decoder.Model
 	isGate    func(module string) bool // of freeze_gate; nil where it is off
@@ -89,6 +90,7 @@ func (m *maker) load(dev driver.Device) error {
 	options.BF16, options.Planned = c.Training.BF16 || c.Tuning.PureBF16, m.planned
 	options.Quantise = Quantisation(c.Model)
 	options.Placed = c.Training.Sharding.Stage > 1 // where gradients are kept is decided with the number of processes
+	options.Shards = m.shards
 	if c.Model.TrainFromScratch {
 		m.model, err = decoder.Init(dev, c.Model.NameOrPath, options, m.normal())
 	} else {

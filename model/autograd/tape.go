@@ -300,14 +300,14 @@ func (t *Tape) record(o op, out *Value, in ...*Value) *node {
 }
 
 // Mark makes the backward pass call f once the VJPs of all nodes recorded after the mark have
-// run, if this pass adds to gradients of parameters. An error of f becomes the tape's.
+// run. An error of f becomes the tape's.
 func (t *Tape) Mark(f func() error) {
-	if t.err == nil && t.Follows() {
+	if t.err == nil && t.mode.Record {
 		t.nodes = append(t.nodes, node{op: opMark, mark: f})
 	}
 }
 
-// Follows reports whether the pass adds to gradients of parameters. Only then are marks called.
+// Follows reports whether the pass adds to gradients of parameters, and not to a sink.
 func (t *Tape) Follows() bool { return t.mode.Record && t.mode.Sink == nil }
 
 // save keeps the buffers until the VJP of n has run.

@@ -31,6 +31,7 @@ type forms struct {
 	codes   func(name string) (f quant.Format, coded bool) // the format of a linear's weight in codes; nil: none is in codes
 	bf16    bool                                           // the folder's embeddings are bf16, and stay so if they are not multiplied
 	planned bool                                           // no memory is needed: no model is too large
+	shards  *Shards                                        // nil: all weights are here
 }
 
 // build allocates a model of zeros.
@@ -49,6 +50,9 @@ func build(dev driver.Device, dir string, c Config, how forms) (*Model, error) {
 	b := builder{dev: dev, c: c, f: families[c.ModelType].within(c.Multimodal), forms: how}
 	m := &Model{dev: dev, dir: dir, config: c, rows: c.Vocab, tiedThere: c.Tied, family: b.f, rope: global, tape: autograd.New(dev)}
 	m.origin.dir = dir
+	if how.shards == nil {
+		b.memory = dev
+	}
 	m.embed = b.embeddings(how.bf16 && !c.Tied)
 	if b.f.learned {
 		m.positions = b.param(b.f.named().positions, c.MaxPositions, c.Hidden)
@@ -74,6 +78,9 @@ func build(dev driver.Device, dir string, c Config, how forms) (*Model, error) {
 	m.parts, m.half, m.ones, m.views, m.layouts = b.parts, b.any, b.ones, b.views, b.layouts
 	m.tape.BF16 = m.half && !slices.ContainsFunc(m.layers, func(l layer) bool { return !l.mixer.narrows(dev.Kind()) })
 	m.tape.Half = m.half && dev.Kind() != driver.CPU
+	if b.err == nil && how.shards != nil {
+		b.err = m.shard(*how.shards)
+	}
 	if b.err != nil {
 		m.Close()
 		return nil, fmt.Errorf("%s: %d layers of width %d: %w", dir, c.Layers, c.Hidden, b.err)
@@ -85,8 +92,10 @@ func build(dev driver.Device, dir string, c Config, how forms) (*Model, error) {
 // PyTorch's modules register them.
 type builder struct {
 	dev driver.Device
-	c   Config
-	f   family
+	// memory is what parameters take their memory from: dev, or nil where they get it later.
+	memory driver.Device
+	c      Config
+	f      family
 	forms
 	any   bool // some matrix is bf16
 	parts []part
@@ -110,7 +119,7 @@ func (b *builder) tensor(half bool, name string, shape ...int) *tensor.Param {
 	for _, d := range shape {
 		elements *= float64(d)
 	}
-	return b.allocated(float64(size)*elements, name, shape, func() (*tensor.Param, error) { return allocate(b.dev, name, shape...) })
+	return b.allocated(float64(size)*elements, name, shape, func() (*tensor.Param, error) { return allocate(b.memory, name, shape...) })
 }
 
 // allocated returns the parameter that allocate makes in that many bytes. If the folder does
@@ -136,7 +145,7 @@ func (b *builder) matrix(half bool, name string, out, in int) *tensor.Param {
 		if f, coded := b.codes(name); coded {
 			b.any = b.any || half
 			return b.allocated(float64(f.Bytes(out, in)), name, []int{out, in}, func() (*tensor.Param, error) {
-				return tensor.NewCoded(b.dev, f, half, name, out, in)
+				return tensor.NewCoded(b.memory, f, half, name, out, in)
 			})
 		}
 	}
@@ -145,6 +154,9 @@ func (b *builder) matrix(half bool, name string, out, in int) *tensor.Param {
 
 // room refuses a model that is larger than the device's memory before memory is allocated.
 func (b *builder) room(size float64) error {
+	if b.shards != nil {
+		size /= float64(b.shards.Of)
+	}
 	b.bytes += size
 	if most := b.dev.Attributes().MemoryBytes; most > 0 && b.bytes > float64(most) && !b.planned {
 		return fmt.Errorf("the weights alone need more than %.1f GiB, the device has %.1f: choose a smaller model, or check config.json's sizes", b.bytes/(1<<30), float64(most)/(1<<30))
@@ -175,7 +187,7 @@ func (b *builder) embeddings(bf16 bool) *tensor.Param {
 		return b.param(path, b.c.Vocab, b.c.Hidden)
 	}
 	name, shape := path+".weight", []int{b.c.Vocab, b.c.Hidden}
-	p := b.allocated(2*float64(b.c.Vocab)*float64(b.c.Hidden), name, shape, func() (*tensor.Param, error) { return tensor.NewBF16(b.dev, name, shape...) })
+	p := b.allocated(2*float64(b.c.Vocab)*float64(b.c.Hidden), name, shape, func() (*tensor.Param, error) { return tensor.NewBF16(b.memory, name, shape...) })
 	if p != nil {
 		b.parts = append(b.parts, part{path: path, param: p})
 	}

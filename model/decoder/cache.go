@@ -146,7 +146,12 @@ func (c *Cache) next(slots []int) ([]float32, error) {
 }
 
 // run runs one pass and returns the logits of the last rows.
-func (c *Cache) run(b Batch, last []int32) ([]float32, error) {
+func (c *Cache) run(b Batch, last []int32) (logits []float32, err error) {
+	err = c.m.pass(false, false, func() (err error) { logits, err = c.through(b, last); return err })
+	return logits, err
+}
+
+func (c *Cache) through(b Batch, last []int32) ([]float32, error) {
 	m := c.m
 	b.Targets = make([]int32, len(b.Tokens))
 	if err := m.check(&b, Objective{}); err != nil {
@@ -154,7 +159,9 @@ func (c *Cache) run(b Batch, last []int32) ([]float32, error) {
 	}
 	t := m.tape
 	t.Begin(autograd.Mode{Segments: b.Segments})
-	h := m.final(t.Rows(m.stack(&b, m.config.Layers, c), last))
+	h := t.Rows(m.stack(&b, m.config.Layers, c), last)
+	m.enter(m.Sections() - 1)
+	h = m.final(h)
 	z := t.Scratch(len(last) * m.config.Vocab)
 	t.Logits(m.headParams(len(last), 0), h, &m.head, z)
 	if err := t.Err(); err != nil {

@@ -80,10 +80,19 @@ func (m *Model) PerSample(b Batch, o Objective, sink FactorSink) ([]float32, err
 }
 
 // run is one pass over b: forward, the losses and, if mode records, backward.
-func (m *Model) run(b *Batch, o Objective, mode autograd.Mode) ([]float32, error) {
+func (m *Model) run(b *Batch, o Objective, mode autograd.Mode) (losses []float32, err error) {
 	if err := m.check(b, o); err != nil {
 		return nil, err
 	}
+	if m.shards == nil {
+		return m.through(b, o, mode)
+	}
+	err = m.pass(mode.Record, mode.Sink == nil, func() (err error) { losses, err = m.through(b, o, mode); return err })
+	return losses, err
+}
+
+// through is run in this process's turn.
+func (m *Model) through(b *Batch, o Objective, mode autograd.Mode) ([]float32, error) {
 	mode.Segments, mode.Parts = b.Segments, m.split(b, o)
 	t := m.tape
 	t.Begin(mode)
@@ -96,7 +105,7 @@ func (m *Model) run(b *Batch, o Objective, mode autograd.Mode) ([]float32, error
 		return nil, err
 	}
 	if m.follower != nil && t.Follows() { // the gradients of the head come with its losses
-		if err := m.follower.Before(m.Sections() - 1); err != nil {
+		if err := m.begin(m.follower, m.Sections()-1); err != nil {
 			return nil, err
 		}
 	}
@@ -174,7 +183,12 @@ func (m *Model) GateLoads(b Batch) ([][]float64, error) {
 // Hidden returns the hidden states [T, Hidden] of b as transformers' hidden_states
 // counts them: layer 0 is the embeddings, Layers comes after the final norm, and
 // negative ones count from the end. The memory is valid until the next call.
-func (m *Model) Hidden(b Batch, layer int) (driver.F32, error) {
+func (m *Model) Hidden(b Batch, layer int) (h driver.F32, err error) {
+	err = m.pass(false, false, func() (err error) { h, err = m.hidden(b, layer); return err })
+	return h, err
+}
+
+func (m *Model) hidden(b Batch, layer int) (driver.F32, error) {
 	n := m.config.Layers
 	at := layer
 	if at < 0 {
@@ -192,6 +206,7 @@ func (m *Model) Hidden(b Batch, layer int) (driver.F32, error) {
 	m.tape.Begin(autograd.Mode{Segments: b.Segments})
 	h := m.stack(&b, at, nil)
 	if at == n {
+		m.enter(n + 1)
 		h = m.final(h)
 	}
 	if err := m.tape.Err(); err != nil {

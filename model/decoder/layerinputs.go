@@ -3,7 +3,6 @@ package decoder
 import (
 	"math"
 
-	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/kernels/swiglu"
 	"dataflex.dev/dataflex/model/autograd"
 	"dataflex.dev/dataflex/model/tensor"
@@ -91,7 +90,7 @@ func (b *builder) layerScale(path string) *tensor.Param {
 func (m *Model) readScales() error {
 	for i := range m.layers {
 		if p := m.layers[i].factor; p != nil {
-			x, err := driver.Read(m.dev, p.Data)
+			x, err := p.Read(m.dev)
 			if err != nil {
 				return err
 			}

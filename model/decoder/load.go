@@ -37,6 +37,8 @@ type Options struct {
 	// Placed leaves what is made trainable without memory for its gradient, which
 	// PlaceGradients provides.
 	Placed bool
+	// Shards, unless it is nil, has the process keep a share of the weights.
+	Shards *Shards
 }
 
 // Load reads a Hugging Face model folder to dev. Weights are float32, or with BF16 matrices
@@ -65,7 +67,7 @@ func Load(dev driver.Device, dir string, opt Options) (*Model, error) {
 	if _, head := w.Shape(tables.Head + ".weight"); !head && opt.Headless {
 		c.Tied = true // the head is not used
 	}
-	m, err := build(dev, dir, opt.apply(c), forms{half: opt.BF16, stored: holds(w), codes: opt.codes(w), bf16: opt.quantises(w) && w.DType(tables.Embedding+".weight") == "BF16", planned: opt.Planned})
+	m, err := build(dev, dir, opt.apply(c), forms{half: opt.BF16, stored: holds(w), codes: opt.codes(w), bf16: opt.quantises(w) && w.DType(tables.Embedding+".weight") == "BF16", planned: opt.Planned, shards: opt.Shards})
 	if err != nil {
 		return nil, err
 	}

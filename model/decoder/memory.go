@@ -40,6 +40,8 @@ func (m *Model) Memory(tokens, labelled int) Budget {
 		b.Adapters += 4 * uint64(p.Size())
 	}
 	b.Weights -= b.Adapters
+	sharded, _ := m.ShardedBytes()
+	b.Weights += sharded
 	if tokens > 0 {
 		b.Weights += m.panelBytes()
 		b.Activations, b.Head = m.rehearse(tokens, labelled)
@@ -123,7 +125,7 @@ func (m *Model) rehearse(tokens, labelled int) (activations, scratch uint64) {
 func (m *Model) rehearsed(tokens, labelled int, pass func(dry *Model, b Batch, o Objective) error) (activations, scratch uint64) {
 	dev := plan.New(m.dev)
 	dry := *m
-	dry.dev, dry.tape, dry.follower = dev, autograd.New(dev), nil
+	dry.dev, dry.tape, dry.follower, dry.shards = dev, autograd.New(dev), nil, nil
 	dry.tape.BF16, dry.tape.Half, dry.tape.Adapters = m.tape.BF16, m.tape.Half, m.tape.Adapters
 	b := Batch{
 		Tokens: make([]int32, tokens), Targets: make([]int32, tokens),

@@ -52,8 +52,9 @@ type Model struct {
 	origin    origin
 	unmerged  string // the folder of an adapter that was merged except for its part on the towers; "" = none
 
-	checkpointed bool     // layers are recomputed in the backward pass
-	follower     Follower // of backward passes; nil: none
+	checkpointed bool            // layers are recomputed in the backward pass
+	follower     Follower        // of backward passes; nil: none
+	shards       *shardedWeights // nil: all weights are here
 }
 
 // module is a linear layer with its place in the model.
@@ -93,6 +94,9 @@ func (m *Model) Close() {
 		}
 	}
 	m.tape.Close()
+	if m.shards != nil {
+		m.shards.close()
+	}
 }
 
 // modules yields every linear module except the head, in order.

@@ -15,7 +15,12 @@ const predictRows = 64
 
 // Predictions returns the most probable next token for every position with a target (the lowest
 // id among equals), and -1 elsewhere: [T]. There is no dropout.
-func (m *Model) Predictions(b Batch) ([]int32, error) {
+func (m *Model) Predictions(b Batch) (tokens []int32, err error) {
+	err = m.pass(false, false, func() (err error) { tokens, err = m.predictions(b); return err })
+	return tokens, err
+}
+
+func (m *Model) predictions(b Batch) ([]int32, error) {
 	h, err := m.Hidden(b, m.config.Layers)
 	if err != nil {
 		return nil, err

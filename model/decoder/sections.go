@@ -95,17 +95,30 @@ func (m *Model) WholeGradients() (back func(), err error) {
 	}, nil
 }
 
-// boundary tells the follower, when the backward pass comes to this place, that it has left
-// the section above and comes to the one below; -1 is below the first.
+// boundary is where a pass comes to the section above, whose weights it needs; -1 is below the
+// first section. When the backward pass comes to this place it has left that section, which the
+// follower is told, and comes to the one below.
 func (m *Model) boundary(below int) {
+	m.enter(below + 1)
 	f := m.follower
-	if f == nil {
+	if !m.tape.Follows() {
+		f = nil
+	}
+	if f == nil && m.shards == nil {
 		return
 	}
 	m.tape.Mark(func() error {
-		if err := f.After(below + 1); err != nil || below < 0 {
-			return err
+		if f != nil {
+			if err := m.leave(f, below+1); err != nil {
+				return err
+			}
 		}
-		return f.Before(below)
+		if below < 0 {
+			return nil
+		}
+		if m.enter(below); f != nil {
+			return m.begin(f, below)
+		}
+		return nil
 	})
 }

@@ -51,7 +51,13 @@ func random(tb testing.TB, threads int, c Config) *Model {
 // randomOn is random on a device, with matrices in bf16 if half is set.
 func randomOn(tb testing.TB, dev driver.Device, c Config, half bool) *Model {
 	tb.Helper()
-	m, err := build(dev, "random", c, forms{half: half})
+	return randomFrom(tb, dev, c, forms{half: half})
+}
+
+// randomFrom is randomOn with tensors stored in other forms.
+func randomFrom(tb testing.TB, dev driver.Device, c Config, how forms) *Model {
+	tb.Helper()
+	m, err := build(dev, "random", c, how)
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -58,7 +58,7 @@ func start(dev driver.Device, dir string, opt Options, normal func() float64, dr
 	if c.Multimodal != nil {
 		return nil, fmt.Errorf("%s is a %s model, of which the language model alone is computed here: its towers cannot be drawn, only kept; leave train_from_scratch out", dir, c.Multimodal.ModelType)
 	}
-	m, err := build(dev, dir, opt.apply(c), forms{half: opt.BF16, planned: opt.Planned})
+	m, err := build(dev, dir, opt.apply(c), forms{half: opt.BF16, planned: opt.Planned, shards: opt.Shards})
 	if err != nil {
 		return nil, err
 	}
@@ -74,12 +74,12 @@ func start(dev driver.Device, dir string, opt Options, normal func() float64, dr
 		case p.start != nil:
 			err = write(dev, p.param, func() float64 { return p.start(normal()) })
 		case p.ones:
-			reduce.Fill(dev, 1, p.param.Data)
+			err = p.param.Write(dev, ones)
 		case p.fixed || p.zero: // stays 0
 		case len(p.param.Shape) > 1:
 			err = draw(p.param, c.InitializerRange)
 		default:
-			reduce.Fill(dev, 1, p.param.Data)
+			err = p.param.Write(dev, ones)
 		}
 		if err != nil {
 			m.Close()
@@ -97,6 +97,14 @@ func start(dev driver.Device, dir string, opt Options, normal func() float64, dr
 		}
 	}
 	return m, nil
+}
+
+// ones fills a tensor with ones.
+func ones(w []float32) error {
+	for i := range w {
+		w[i] = 1
+	}
+	return nil
 }
 
 func (m *Model) clearRow(p *tensor.Param, row int) error {

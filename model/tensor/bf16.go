@@ -19,12 +19,15 @@ type bf16s struct {
 }
 
 func newBF16s(dev driver.Device, shape []int) (weight, error) {
-	m, err := dev.Alloc(2 * size(shape))
+	m, err := alloc(dev, 2*size(shape))
 	if err != nil {
 		return nil, err
 	}
 	return &bf16s{memory: m, data: driver.View[driver.BF16](m)}, nil
 }
+
+func (w *bf16s) needs(shape []int) int { return 2 * size(shape) }
+func (w *bf16s) place(m driver.Memory) { w.data = driver.View[driver.BF16](m) }
 
 func (w *bf16s) bytes() int      { return w.memory.Size() + w.packed.Size() }
 func (w *bf16s) packedSize() int { return w.packed.Size() }

@@ -28,11 +28,22 @@ func NewCoded(dev driver.Device, f quant.Format, half bool, name string, rows, c
 }
 
 func newCodes(dev driver.Device, f quant.Format, half bool, shape []int) (weight, error) {
-	m, err := dev.Alloc(f.Bytes(shape[0], shape[1]))
-	if err != nil {
-		return nil, err
+	w := &codes{matrix: quant.Matrix{Format: f, Rows: shape[0], Cols: shape[1]}, half: half}
+	if dev == nil {
+		return w, nil
 	}
-	return &codes{m, f.In(m, shape[0], shape[1]), half}, nil
+	var err error
+	if w.memory, err = dev.Alloc(w.needs(shape)); err == nil {
+		w.place(w.memory)
+	}
+	return w, err
+}
+
+func (w *codes) needs([]int) int { return w.matrix.Bytes(w.matrix.Rows, w.matrix.Cols) }
+func (w *codes) place(m driver.Memory) {
+	offset := w.matrix.Offset // which is not in the memory
+	w.matrix = w.matrix.In(m, w.matrix.Rows, w.matrix.Cols)
+	w.matrix.Offset = offset
 }
 
 // CodedSource is a Source that may have codes.

@@ -17,12 +17,15 @@ type float32s struct {
 }
 
 func newFloat32s(dev driver.Device, shape []int) (weight, error) {
-	m, err := dev.Alloc(4 * size(shape))
+	m, err := alloc(dev, 4*size(shape))
 	if err != nil {
 		return nil, err
 	}
 	return &float32s{memory: m, data: driver.View[float32](m)}, nil
 }
+
+func (w *float32s) needs(shape []int) int { return 4 * size(shape) }
+func (w *float32s) place(m driver.Memory) { w.data = driver.View[float32](m) }
 
 func (w *float32s) bytes() int      { return w.memory.Size() + w.packed.Size() }
 func (w *float32s) packedSize() int { return w.packed.Size() }

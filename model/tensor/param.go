@@ -4,6 +4,7 @@ package tensor
 
 import (
 	"fmt"
+	"slices"
 
 	"dataflex.dev/dataflex/driver"
 )
@@ -18,12 +19,14 @@ type Param struct {
 	Grad  driver.F32 // the accumulated gradient, of the weights' length; nil = frozen, or not placed yet
 
 	trains bool
+	home   Home   // nil: p always has its numbers
 	weight weight // read by products; nil = there are only name and shape
 	steps  driver.Memory
 	grad   driver.Memory // the memory of Grad; steps is that of Data if the weight has another form
 }
 
-// New allocates a frozen float32 parameter of zeros on dev.
+// New allocates a frozen float32 parameter of zeros on dev. With dev nil it has no memory until
+// Lodge gives it some, like those of the other forms.
 func New(dev driver.Device, name string, shape ...int) (*Param, error) {
 	return newParam(dev, name, shape, newFloat32s)
 }
@@ -39,6 +42,13 @@ func newParam(dev driver.Device, name string, shape []int, form func(driver.Devi
 		return nil, fmt.Errorf("%s %v: %w", name, shape, err)
 	}
 	return &Param{Name: name, Shape: shape, Data: w.float32(), weight: w}, nil
+}
+
+func alloc(dev driver.Device, n int) (driver.Memory, error) {
+	if dev == nil {
+		return driver.Memory{}, nil
+	}
+	return dev.Alloc(n)
 }
 
 // NewLike allocates a frozen parameter of zeros in p's form.
@@ -94,6 +104,8 @@ func (p *Param) TrainPlaced(dev driver.Device) error {
 		if err := p.weight.writable(); err != nil {
 			return fmt.Errorf("training %s: %w", p.Name, err)
 		}
+	}
+	if p.Data.IsNil() && p.home == nil {
 		var err error
 		if p.steps, err = dev.Alloc(4 * p.Size()); err != nil {
 			return fmt.Errorf("%s %v: %w", p.Name, p.Shape, err)
@@ -131,11 +143,17 @@ func release(dev driver.Device, m *driver.Memory) {
 }
 
 // Read returns the weights as float32; the result may be the weights themselves.
-func (p *Param) Read(dev driver.Device) ([]float32, error) {
-	if !p.Data.IsNil() {
-		return driver.Read(dev, p.Data)
+func (p *Param) Read(dev driver.Device) (x []float32, err error) {
+	if err := p.fetch(); err != nil {
+		return nil, err
 	}
-	return p.weight.read(dev)
+	if p.Data.IsNil() {
+		return p.weight.read(dev)
+	}
+	if x, err = driver.Read(dev, p.Data); p.home != nil {
+		x = slices.Clone(x) // other numbers take the memory
+	}
+	return x, err
 }
 
 // Write lets fill overwrite the weights, rounding them to nearest even if they are bf16.
@@ -146,12 +164,15 @@ func (p *Param) Write(dev driver.Device, fill func([]float32) error) error {
 			return err
 		}
 		p.Sync(dev)
-		return nil
+		return p.keep()
 	}
 	if err := p.weight.writable(); err != nil {
 		return fmt.Errorf("writing %s: %w", p.Name, err)
 	}
-	return p.weight.load(dev, filled{fill}, &Buffer{})
+	if err := p.weight.load(dev, filled{fill}, &Buffer{}); err != nil {
+		return err
+	}
+	return p.keep()
 }
 
 // Load overwrites the weights with src's, copied unchanged if p has the same form, otherwise
@@ -160,16 +181,22 @@ func (p *Param) Load(dev driver.Device, src Source, b *Buffer) error {
 	if !p.Data.IsNil() {
 		return p.Write(dev, src.Float32)
 	}
-	return p.weight.load(dev, src, b)
+	if err := p.weight.load(dev, src, b); err != nil {
+		return err
+	}
+	return p.keep()
 }
 
 // Sync updates the form that products read after float32 weights were written to directly.
 func (p *Param) Sync(dev driver.Device) {
-	if p.steps.Size() > 0 {
+	if p.twice() {
 		p.weight.narrow(dev, p.Data)
 	}
 	p.unpack(dev)
 }
+
+// twice reports whether products read another form than the float32 weights.
+func (p *Param) twice() bool { return p.weight != nil && !p.Data.IsNil() && p.weight.float32().IsNil() }
 
 // Upload overwrites the weights with x, as Write does.
 func (p *Param) Upload(dev driver.Device, x []float32) error {
@@ -178,6 +205,9 @@ func (p *Param) Upload(dev driver.Device, x []float32) error {
 
 // Widened calls f with the weights in float32, which f only reads.
 func (p *Param) Widened(dev driver.Device, f func(w driver.F32)) error {
+	if err := p.fetch(); err != nil {
+		return err
+	}
 	if !p.Data.IsNil() {
 		f(p.Data)
 		return nil
@@ -205,7 +235,10 @@ func (p *Param) Update(dev driver.Device, f func(w driver.F32)) error {
 		}
 	})
 	p.Sync(dev)
-	return err
+	if err != nil {
+		return err
+	}
+	return p.keep()
 }
 
 // Grow enlarges the first dimension to rows: existing rows keep their contents, new ones are
@@ -213,6 +246,9 @@ func (p *Param) Update(dev driver.Device, f func(w driver.F32)) error {
 func (p *Param) Grow(dev driver.Device, rows int) error {
 	if rows < p.Shape[0] {
 		panic("tensor: Grow to fewer rows")
+	}
+	if p.home != nil {
+		return fmt.Errorf("%s is sharded and cannot grow: shard the optimizer's state and the gradients alone, stage 2", p.Name)
 	}
 	old, err := p.Read(dev)
 	if err != nil {
@@ -247,8 +283,8 @@ func (p *Param) View(whole *Param, from int) {
 		}
 		return x.Sub(from, to)
 	}
-	p.Data, p.Grad, p.weight, p.trains = cut(whole.Data), cut(whole.Grad), nil, whole.trains
-	if whole.weight != nil {
+	p.Data, p.Grad, p.weight, p.trains, p.home = cut(whole.Data), cut(whole.Grad), nil, whole.trains, whole.home
+	if whole.weight != nil && whole.lodged() {
 		p.weight = whole.weight.sub(from, p.Shape)
 	}
 }

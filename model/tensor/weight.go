@@ -13,6 +13,8 @@ import (
 type weight interface {
 	bytes() int
 	free(dev driver.Device)
+	needs(shape []int) int // bytes of memory
+	place(m driver.Memory) // puts the numbers in memory of somebody else
 	like(dev driver.Device, shape []int) (weight, error)
 	sub(from int, shape []int) weight // a view of part of the elements
 
