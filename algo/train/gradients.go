@@ -75,6 +75,10 @@ func (l *lanes) placeGradients(c *config.Config, plan Plan, model *decoder.Model
 	if c.Training.Sharding.Stage < 2 {
 		return nil
 	}
+	units := newSharedGradients(l.device, l.params, model.Spans(), model.Sections(), l.job.Size())
+	if model.SharesWeights() { // a section is brought together by itself
+		l.ends = units.ends()
+	}
 	why := ""
 	if l.job.Size() > 1 {
 		why = wholeGradients(c, plan, l.job, model)
@@ -91,7 +95,7 @@ func (l *lanes) placeGradients(c *config.Config, plan Plan, model *decoder.Model
 		model.PlaceGradients(func(p *tensor.Param) driver.F32 { return p.Grad }, nil)
 		return nil
 	}
-	l.sharded = newSharedGradients(l.device, l.params, model.Spans(), model.Sections(), l.job.Size())
+	l.sharded = units
 	return nil
 }
 

@@ -34,7 +34,8 @@ type lanes struct {
 	bytes  uint64           // size of the sums' memory on the device
 
 	sharded *sharedGradients // nil: every process keeps whole gradients
-	walk    func() error     // goes along with the others' backward pass; nil: weights are whole
+	model   *decoder.Model   // whose weights the processes share out; nil: each has all of them
+	ends    []int            // if whole gradients are added up: the parameters after which it is done apart
 }
 
 // followed reports whether a backward pass of all processes adds up gradients as it goes.
@@ -50,6 +51,9 @@ func newLanes(c *config.Config, dev driver.Device, plan Plan, job *ranks.Job, mo
 	}
 	if err == nil && l.sharded != nil {
 		model.PlaceGradients(func(p *tensor.Param) driver.F32 { return p.Grad }, l.sharded)
+	}
+	if err == nil && model.SharesWeights() {
+		err = l.keepWeights(model)
 	}
 	return l, err
 }
@@ -70,7 +74,7 @@ func (l *lanes) allocate(c *config.Config, plan Plan) error {
 	before := dev.Used()
 	var err error
 	if c.Training.Sharding.Stage > 0 && job.Size() > 1 {
-		var ends []int
+		ends := l.ends
 		if l.sharded != nil {
 			ends = l.sharded.ends()
 		}
@@ -116,8 +120,8 @@ func (l *lanes) each(ctx context.Context, gradient func(lane int) error) error {
 		}
 		return l.sharded.during(func(u *unit) error { return l.add(ctx, u) }, func() error {
 			err := task.Catch(func() error { return gradient(first) })
-			if l.walk != nil && !l.sharded.passed { // the other processes make a pass
-				err = errors.Join(err, l.walk())
+			if l.model != nil && !l.sharded.passed { // the other processes make a pass
+				err = errors.Join(err, l.model.GoAlongBackward())
 			}
 			return err
 		})
@@ -222,6 +226,9 @@ func (l *lanes) weightsCheck(step int) (sum uint32, name string) {
 		return 0, ""
 	}
 	p := l.params[step%len(l.params)]
+	if p.Sharded() { // there is one of each
+		return 0, p.Name
+	}
 	values, err := driver.Read(l.device, p.Data.Sub(0, min(p.Data.Len(), checked)))
 	if err != nil {
 		return 0, p.Name // the device's fault is reported by the next kernel

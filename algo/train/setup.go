@@ -56,9 +56,7 @@ func setUp(ctx context.Context, c *config.Config, dev, machine driver.Device, lo
 	if l.lanes, err = newLanes(c, dev, l.Plan, t.ranks, t.model, log); err != nil {
 		return nil, err
 	}
-	if l.passes.lanes = l.lanes; shards != nil && shards.Take != nil {
-		l.lanes.walk = t.model.GoAlongBackward
-	}
+	l.passes.lanes = l.lanes
 	l.nonEmbedding = float64(t.model.Parameters() - t.model.Config().Vocab*t.model.Config().Hidden)
 	if l.optimizer, err = newOptimizer(c, dev, l.passes.params, l.lanes, log); err != nil {
 		return nil, err

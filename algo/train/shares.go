@@ -4,12 +4,14 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 
 	"dataflex.dev/dataflex/algo/ranks"
 	"dataflex.dev/dataflex/data/task"
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/kernels/reduce"
 	"dataflex.dev/dataflex/kernels/treesum"
+	"dataflex.dev/dataflex/model/decoder"
 	"dataflex.dev/dataflex/model/optim"
 	"dataflex.dev/dataflex/model/tensor"
 )
@@ -116,17 +118,56 @@ func (l *lanes) step(ctx context.Context, move func()) error {
 	if err := l.job.Agree(ctx, "the update", err); err != nil {
 		return err
 	}
-	weights := make([]driver.F32, len(l.params))
-	for i, p := range l.params {
-		weights[i] = p.Data
+	whole := slices.DeleteFunc(slices.Clone(l.params), (*tensor.Param).Sharded)
+	if err := l.together(ctx, "the weights", whole); err != nil {
+		return err
 	}
-	err = l.job.Move(ctx, "the weights", func(ctx context.Context) error {
-		return l.sum.Gather(ctx, 0, l.shares.own(func(p *tensor.Param) driver.F32 { return p.Data }), weights)
-	})
-	for _, p := range l.params {
+	for _, p := range whole {
 		p.Sync(l.device)
 	}
-	return err
+	if l.model != nil {
+		l.model.ForgetWeights()
+	}
+	return nil
+}
+
+// together overwrites parameters, listed in their order, with the parts of them that all
+// processes have stepped.
+func (l *lanes) together(ctx context.Context, what string, params []*tensor.Param) error {
+	for len(params) > 0 {
+		first, n := l.shares.order[params[0]], 0
+		var own, to []driver.F32
+		for n < len(params) && l.shares.order[params[n]] == first+n {
+			for _, part := range l.shares.parts[first+n] {
+				own = append(own, part.View.Data)
+			}
+			to = append(to, params[n].Data)
+			n++
+		}
+		if err := l.job.Move(ctx, what, func(ctx context.Context) error { return l.sum.Gather(ctx, l.shares.cut.Start(first), own, to) }); err != nil {
+			return err
+		}
+		params = params[n:]
+	}
+	return nil
+}
+
+// keepWeights has the weights that train, and that the processes share out, kept as the parts
+// that each of them steps.
+func (l *lanes) keepWeights(model *decoder.Model) error {
+	l.model = model
+	return model.KeepInParts(func(p *tensor.Param) (parts []decoder.WeightPart) {
+		for _, part := range l.Parts(p) {
+			parts = append(parts, decoder.WeightPart{From: part.From, To: part.From + part.View.Size()})
+		}
+		return parts
+	}, func(p *tensor.Param, parts []decoder.WeightPart) {
+		for i, part := range l.Parts(p) {
+			part.View.Hold(parts[i].Values)
+		}
+	}, func(what string, params []*tensor.Param) error {
+		return l.together(context.Background(), "gathering the weights of "+what, params)
+	})
 }
 
 // shared reports whether processes shard the optimizer's state: a checkpoint of it needs all

@@ -41,9 +41,10 @@ type shardedWeights struct {
 	how      Shards
 	sections []sharedSection
 	window   [window]driver.Memory
-	extra    [window]driver.Memory // float32 weights that train, where products read another form
-	parts    []driver.Memory
-	holds    [window]int // sections; all processes have the same ones
+	extra    [window]driver.Memory                            // float32 weights that train, where products read another form
+	other    []driver.Memory                                  // parts of what trains, and what stays whole
+	together func(what string, trained []*tensor.Param) error // brings parts together in Param.Data
+	holds    [window]int                                      // sections; all processes have the same ones
 
 	route *route // of the pass that is being made; nil: none is
 }
@@ -60,8 +61,8 @@ type route struct {
 // sharedSection is the weights of a section that are used in no other.
 type sharedSection struct {
 	lodgers []*lodger
-	own     driver.Memory // this process's share of all lodgers' memory
-	trains  bool          // some of them are kept in parts
+	own     driver.Memory   // this process's share of all lodgers' memory; none where all of them train
+	trained []*tensor.Param // those that are kept in parts instead
 }
 
 // lodger is a parameter whose memory is a place of the window; it is its Home.
@@ -69,15 +70,15 @@ type lodger struct {
 	weights  *shardedWeights
 	section  int
 	param    *tensor.Param
-	from, to int // bytes of the section
-	parts    []WeightPart
+	from, to int          // bytes of the section
+	parts    []WeightPart // of one that trains
 }
 
-// WeightPart is what this process keeps of a parameter that trains: elements from one on, in
+// WeightPart is what this process keeps of a parameter that trains: elements [From, To), in
 // float32.
 type WeightPart struct {
-	From   int
-	Values driver.F32
+	From, To int
+	Values   driver.F32
 }
 
 // turns that processes take, in Shards.Take: to read the weights of section s, 1+s; then these.
@@ -101,7 +102,7 @@ func (m *Model) shard(how Shards) error {
 			if err != nil {
 				return fmt.Errorf("%s %v: %w", p.Name, p.Shape, err)
 			}
-			w.parts = append(w.parts, memory)
+			w.other = append(w.other, memory)
 			p.Lodge(memory, driver.F32{}, nil)
 		default:
 			at := sizes[s.First]
@@ -162,7 +163,7 @@ func (w *shardedWeights) name(s int) string {
 
 // bytes is the device memory of the weights.
 func (w *shardedWeights) bytes() (n uint64) {
-	for _, list := range [][]driver.Memory{w.window[:], w.extra[:], w.parts} {
+	for _, list := range [][]driver.Memory{w.window[:], w.extra[:], w.other} {
 		for _, m := range list {
 			n += uint64(m.Size())
 		}
@@ -174,7 +175,7 @@ func (w *shardedWeights) bytes() (n uint64) {
 }
 
 func (w *shardedWeights) close() {
-	list := append(append(w.window[:], w.extra[:]...), w.parts...)
+	list := append(append(w.window[:], w.extra[:]...), w.other...)
 	for _, s := range w.sections {
 		list = append(list, s.own)
 	}
@@ -184,6 +185,9 @@ func (w *shardedWeights) close() {
 		}
 	}
 }
+
+// SharesWeights reports whether processes share the weights out.
+func (m *Model) SharesWeights() bool { return m.shards != nil }
 
 // ShardedBytes is the memory of the weights of a model that processes share out, of which
 // window is that of the sections that a process has at a time; 0 for any other.
@@ -210,6 +214,14 @@ func (w *shardedWeights) gather(s int) error {
 			return err
 		}
 	}
+	if list := section.trained; len(list) > 0 {
+		if err := w.together(w.name(s), list); err != nil {
+			return err
+		}
+		for _, p := range list {
+			p.Sync(w.dev)
+		}
+	}
 	w.holds[at] = s
 	return nil
 }
@@ -232,6 +244,11 @@ func (l *lodger) Keep() error {
 	at := l.section % window
 	if w.holds[at] != l.section {
 		w.holds[at] = nothing
+	}
+	for _, part := range l.parts {
+		if err := driver.Copy(w.dev, part.Values, l.param.Data.Sub(part.From, part.To)); err != nil {
+			return err
+		}
 	}
 	own := w.sections[l.section].own
 	begins := own.Size() * w.how.Rank

@@ -29,9 +29,17 @@ func (p *Param) Lodge(m driver.Memory, data driver.F32, home Home) {
 	}
 }
 
+// Widen overwrites the float32 weights with those of the form that products read, where the two
+// are not the same memory.
+func (p *Param) Widen(dev driver.Device) {
+	if p.twice() {
+		p.weight.widen(dev, p.Data)
+	}
+}
+
 // Hold makes p a float32 parameter that trains, of those numbers.
 func (p *Param) Hold(data driver.F32) {
-	p.Data, p.weight, p.trains = data, &float32s{data: data}, true
+	p.Data, p.weight, p.trains, p.home = data, &float32s{data: data}, true, nil
 }
 
 // lodged reports whether p has memory.

@@ -145,7 +145,10 @@ func (n *Names) Choice(r algo.Request) (string, error) {
 		return nil
 	}
 	for _, p := range n.Lent.Model.Trainable() {
-		err := add(p.Data)
+		var err error
+		if fetched := p.Widened(n.Lent.Device, func(w driver.F32) { err = add(w) }); fetched != nil {
+			err = fmt.Errorf("identity of the run: %w", fetched)
+		}
 		if o, ok := n.Lent.Optimizer.(optim.Adaptive); ok && err == nil { // no method asks for what others keep
 			err = o.Moments(p, func(m, v driver.F32) error { return add(m, v) })
 		}
