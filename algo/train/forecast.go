@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math"
 	"slices"
+	"strings"
 	"text/tabwriter"
 
 	"dataflex.dev/dataflex/algo"
@@ -261,11 +262,30 @@ func (f *forecast) shared() string {
 	switch s := f.config.Training.Sharding; {
 	case f.processes == 1 || s.Stage == 0:
 		return ""
+	case f.model.SharesWeights():
+		return f.sharedWeights()
 	case f.sharded != nil:
 		return fmt.Sprintf("; they shard the optimizer's state and the gradients (%s, stage 2)", s.Key)
 	default:
 		return fmt.Sprintf("; they shard the optimizer's state (%s, stage 1)", s.Key)
 	}
+}
+
+// sharedWeights is shared at stage 3.
+func (f *forecast) sharedWeights() string {
+	what, whole := "the optimizer's state, the gradients and the weights", []string{}
+	if f.sharded == nil {
+		what = "the optimizer's state and the weights"
+	}
+	_, window := f.model.ShardedBytes()
+	text := fmt.Sprintf("; they shard %s (%s, stage 3): of the weights each keeps its part of every layer, and %s for the layer in which it computes and the one before", what, f.config.Training.Sharding.Key, bytes(window))
+	for _, p := range f.model.WholeWeights() {
+		whole = append(whole, p.Name)
+	}
+	if len(whole) > 0 {
+		text += "; it has all of " + strings.Join(whole, ", ") + ", which several sections use"
+	}
+	return text
 }
 
 // precision describes what is computed in which precision, and which weights are quantised.

@@ -47,10 +47,20 @@ func wideModel(t *testing.T, dir string) {
 	}
 }
 
-// TestShardedMemory: at stage 2 a process keeps its part of the gradients' sum and the window;
-// what the plan says, on a device that only counts, is what a run takes, to 5 %.
+// TestShardedMemory: at stage 2 a process keeps its part of the gradients' sum and the window, at
+// stage 3 also its part of the weights and those of two sections; what the plan says, on a device
+// that only counts, is what a run takes, to 5 %.
 func TestShardedMemory(t *testing.T) {
 	t.Parallel()
+	for _, tuning := range []string{"full", "lora"} {
+		for _, stage := range []int{2, 3} {
+			t.Run(fmt.Sprint(tuning, stage), func(t *testing.T) { shardedMemory(t, tuning, stage) })
+		}
+	}
+}
+
+// shardedMemory is TestShardedMemory for one kind of run.
+func shardedMemory(t *testing.T, tuning string, stage int) {
 	dir := t.TempDir()
 	wideModel(t, filepath.Join(dir, "model"))
 	var rows []map[string]string
@@ -63,8 +73,8 @@ func TestShardedMemory(t *testing.T) {
 	}
 	for name, text := range map[string]string{
 		"pool.json": string(raw), "dataset_info.json": `{"pool": {"file_name": "pool.json"}}`,
-		"run.yaml": fmt.Sprintf(`{model_name_or_path: %[1]s/model, stage: sft, do_train: true, finetuning_type: full, dataset_dir: %[1]s, dataset: pool, template: chatml,
-			cutoff_len: 64, output_dir: %[1]s/out, per_device_train_batch_size: 2, gradient_accumulation_steps: 2, max_steps: 2}`, dir),
+		"run.yaml": fmt.Sprintf(`{model_name_or_path: %[1]s/model, stage: sft, do_train: true, finetuning_type: %[2]s, dataset_dir: %[1]s, dataset: pool, template: chatml,
+			cutoff_len: 64, output_dir: %[1]s/out, per_device_train_batch_size: 2, gradient_accumulation_steps: 2, max_steps: 2}`, dir, tuning),
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
 			t.Fatal(err)
@@ -76,14 +86,14 @@ func TestShardedMemory(t *testing.T) {
 		devs[r] = cpu.New(1)
 		defer devs[r].Close()
 	}
-	var parts [processes]float64
+	var parts, weights [processes]float64
 	var all sync.WaitGroup
 	for rank, c := range driverlanes.Job(processes, devs...) {
 		all.Go(func() {
 			defer c.Close()
 			ctx, job := ranks.New(t.Context(), c, time.Minute)
 			made := func(dev driver.Device) (*session, error) {
-				cfg, err := config.Load(filepath.Join(dir, "run.yaml"), []string{"deepspeed={zero_optimization: {stage: 2}}", fmt.Sprint("ranks=", processes)})
+				cfg, err := config.Load(filepath.Join(dir, "run.yaml"), []string{fmt.Sprintf("deepspeed={zero_optimization: {stage: %d}}", stage), fmt.Sprint("ranks=", processes)})
 				if err != nil {
 					return nil, err
 				}
@@ -114,6 +124,12 @@ func TestShardedMemory(t *testing.T) {
 				t.Errorf("rank %d took %v bytes, planned were %v", rank, took, said)
 			}
 			parts[rank] = float64(s.loop.lanes.sharded.memory[1].Size())
+			if all, window := s.model.ShardedBytes(); stage == 3 {
+				weights[rank] = float64(all - window)
+				if most := 2 * 4 * 172288; window > uint64(most*101/100) { // of a layer
+					t.Errorf("rank %d: the weights of a layer at a time take %d bytes, want at most %d", rank, window, most)
+				}
+			}
 			// The largest unit is the embeddings and the first layer, or the last layer and the head.
 			if window, most := s.loop.lanes.sharded.memory[0].Size(), 4*(65536+172288+128); window > most {
 				t.Errorf("rank %d: gradients on the way take %d bytes, want at most %d", rank, window, most)
@@ -122,7 +138,15 @@ func TestShardedMemory(t *testing.T) {
 	}
 	all.Wait()
 	const whole = 4 * (2*65536 + 6*172288 + 128)
+	for rank, n := range weights {
+		if stage == 3 && (n < 0.9*whole/processes || n > 1.1*whole/processes) {
+			t.Errorf("rank %d has weights of %v bytes, want %v", rank, n, whole/processes)
+		}
+	}
 	for rank, n := range parts {
+		if tuning != "full" {
+			break
+		}
 		if n < 0.9*whole/processes || n > 1.1*whole/processes { // whole blocks: a layer has 42 and 9 short ones
 			t.Errorf("rank %d has parts of %v bytes, want %v", rank, n, whole/processes)
 		}

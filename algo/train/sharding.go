@@ -5,8 +5,7 @@ import (
 )
 
 // settleSharding determines what the processes of a run shard, when their number is known,
-// and refuses what contradicts the run. Stage 3 becomes stage 2: whether that fits is the
-// memory plan's to say.
+// and refuses what contradicts the run.
 func settleSharding(c *config.Config, o Options) error {
 	t, s := c.Training, c.Training.Sharding
 	if rows := t.PerDeviceTrainBatchSize * t.GradientAccumulationSteps * max(1, t.Ranks); s.BatchSize != 0 && s.BatchSize != rows {
@@ -17,6 +16,8 @@ func settleSharding(c *config.Config, o Options) error {
 	case s.Stage == 0:
 	case o.processes() == 1:
 		o.Log.Info("there is nothing to share out: one process trains", s.Key, s.Stage)
+	case s.Stage > 2 && c.Model.ResizeVocab:
+		return c.Errorf("resize_vocab", "embeddings that are shared out among processes (%s, stage 3) do not grow: shard the optimizer's state and the gradients alone, stage 2", s.Key)
 	}
 	return nil
 }

@@ -189,6 +189,17 @@ func (w *shardedWeights) close() {
 // SharesWeights reports whether processes share the weights out.
 func (m *Model) SharesWeights() bool { return m.shards != nil }
 
+// WholeWeights lists the model's own weights that every process has all of although weights are
+// shared out.
+func (m *Model) WholeWeights() (out []*tensor.Param) {
+	for _, p := range m.base() {
+		if !p.Sharded() {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
 // ShardedBytes is the memory of the weights of a model that processes share out, of which
 // window is that of the sections that a process has at a time; 0 for any other.
 func (m *Model) ShardedBytes() (all, window uint64) {

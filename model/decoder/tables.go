@@ -172,6 +172,9 @@ func (m *Model) trainTokens(rows checkpoint.TokenRows) error {
 	if rows.Path == m.tables().Head {
 		table = m.head.Weight
 	}
+	if table.Sharded() { // rows are put into it before every pass
+		return fmt.Errorf("trainable_token_indices: %s is shared out among the processes, stage 3: shard the optimizer's state and the gradients alone, stage 2", table.Name)
+	}
 	w, err := table.Read(m.dev)
 	if err != nil {
 		return err

@@ -179,14 +179,14 @@ func TestMPIGolden(t *testing.T) {
 // TestMPISharded: what processes share out changes no byte, and a run goes on without shares.
 func TestMPISharded(t *testing.T) {
 	c := newCluster(t)
-	const stage1, stage2 = "deepspeed={zero_optimization: {stage: 1}}", "deepspeed={zero_optimization: {stage: 2}}"
+	const stage2, stage3 = "deepspeed={zero_optimization: {stage: 2}}", "deepspeed={zero_optimization: {stage: 3}}"
 	for name, run := range map[string][]string{
 		"full": {"finetuning_type=full", "save_steps=4"},
 		"less": {"train_type=dynamic_select", "component_name=less", "save_steps=4"},
 	} {
 		c.must(1, append(run, c.out(name+"-1"), "ranks=4")...)
 		c.must(4, append(run, c.out(name+"-4"), stage2)...)
-		c.must(2, append(run, c.out(name+"-2"), stage1, "ranks=4")...)
+		c.must(2, append(run, c.out(name+"-2"), stage3, "ranks=4")...)
 		files, err := filepath.Glob(filepath.Join(c.dir, name+"-1", "*", "*.safetensors"))
 		if err != nil || len(files) < 2 {
 			t.Fatalf("%s: %v, %v", name, files, err)
