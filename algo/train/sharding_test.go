@@ -244,8 +244,11 @@ func TestShardedKilledInACall(t *testing.T) {
 		processes int // that go on
 		stage     int
 	}{
-		{driver.AllToAll, 2*units + 1, "adding the gradients", 1, 2}, {driver.AllToAll, 2*units + 3, "adding the gradients", 2, 2}, {driver.AllGather, 2*units + 2, "the weights", 2, 2},
-		{driver.AllGather, before + 3, "gathering the weights of layer 1", 2, 3}, {driver.AllGather, before + 5 + 2, "gathering the weights of layer 0", 1, 3},
+		{driver.AllToAll, 2*units + 1, "adding the gradients", 1, 2},
+		{driver.AllToAll, 2*units + 3, "adding the gradients", 2, 2},
+		{driver.AllGather, 2*units + 2, "the weights", 2, 2},
+		{driver.AllGather, before + 3, "gathering the weights of layer 1", 2, 3},
+		{driver.AllGather, before + 5 + 2, "gathering the weights of layer 0", 1, 3},
 	} {
 		name := fmt.Sprint(c.kind, c.at)
 		errs := f.together(2, func(r int, _ *config.Config, o *train.Options) context.Context {
