@@ -32,15 +32,9 @@ type near struct {
 func newNear(run *algo.Run, mode algo.Mode, p *config.Params) (algo.Selector, error) {
 	s := &near{run: run, mode: mode, dir: p.String("cache_dir", "")}
 	path := p.String("indices_path", "")
-	if err := p.Err(); err != nil {
-		return nil, err
-	}
-	if path == "" {
-		return nil, p.Wrap("indices_path", fmt.Errorf("name the .npy of neighbours; `dataflex-cli near` makes one"))
-	}
-	a, err := npy.Read(path)
+	a, err := readOffline(p, "indices_path", path, "neighbours", "dataflex-cli near")
 	if err != nil {
-		return nil, p.Wrap("indices_path", fmt.Errorf("%w (`dataflex-cli near` makes such a file)", err))
+		return nil, err
 	}
 	pool := len(run.Train)
 	if run.Outline {
@@ -52,8 +46,23 @@ func newNear(run *algo.Run, mode algo.Mode, p *config.Params) (algo.Selector, er
 	return s, nil
 }
 
-// roundRobin reads a [queries, neighbours] matrix column by column and drops
-// repeats.
+// readOffline reads the array that a method's offline step wrote to path, the value of key. For
+// the error: what the array has, and the command that makes it.
+func readOffline(p *config.Params, key, path, what, command string) (*npy.Array, error) {
+	if err := p.Err(); err != nil {
+		return nil, err
+	}
+	if path == "" {
+		return nil, p.Wrap(key, fmt.Errorf("name the .npy of %s; `%s` makes one", what, command))
+	}
+	a, err := npy.Read(path)
+	if err != nil {
+		return nil, p.Wrap(key, fmt.Errorf("%w (`%s` makes such a file)", err, command))
+	}
+	return a, nil
+}
+
+// roundRobin reads a [queries, neighbours] matrix column by column and drops repeats.
 func roundRobin(a *npy.Array, pool int) ([]int, error) {
 	if len(a.Shape) != 2 || a.Len() == 0 {
 		return nil, fmt.Errorf("neighbours are a matrix [queries, neighbours], not an array of shape %v", a.Shape)

@@ -8,7 +8,6 @@ import (
 
 	"dataflex.dev/dataflex/algo"
 	"dataflex.dev/dataflex/algo/config"
-	"dataflex.dev/dataflex/data/npy"
 	"dataflex.dev/dataflex/data/rng"
 )
 
@@ -35,15 +34,9 @@ type tsds struct {
 func newTSDS(run *algo.Run, mode algo.Mode, p *config.Params) (algo.Selector, error) {
 	s := &tsds{run: run, mode: mode, dir: p.String("cache_dir", ""), stream: rng.NewRandomState(uint32(run.Seed))}
 	path := p.String("probs_path", "")
-	if err := p.Err(); err != nil {
-		return nil, err
-	}
-	if path == "" {
-		return nil, p.Wrap("probs_path", fmt.Errorf("name the .npy of probabilities; `dataflex-cli tsds` makes one"))
-	}
-	a, err := npy.Read(path)
+	a, err := readOffline(p, "probs_path", path, "probabilities", "dataflex-cli tsds")
 	if err != nil {
-		return nil, p.Wrap("probs_path", fmt.Errorf("%w (`dataflex-cli tsds` makes such a file)", err))
+		return nil, err
 	}
 	s.p = a.Float64s()
 	pool := len(run.Train)
