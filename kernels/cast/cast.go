@@ -59,9 +59,10 @@ func NarrowList(dev driver.Device, list []Matrix) {
 		}
 	}
 	dispatch.Run(dev, "cast.NarrowList", func(c *cpu.Device) {
-		for _, m := range list {
+		c.Parallel(len(list), func(i int) {
+			m := list[i]
 			narrowRowsCPU(c, 1, m.Rows, m.Cols, m.X.Host(), m.Y.Host(), m.Ld)
-		}
+		})
 	}, func(c driver.Launcher) {
 		for part := range slices.Chunk(list, listMost) {
 			narrowListPTX(c, part)

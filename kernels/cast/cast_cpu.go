@@ -7,7 +7,10 @@ import (
 	"dataflex.dev/dataflex/kernels/simd"
 )
 
-const block = 1 << 14 // elements a task takes
+const (
+	block = 1 << 14 // elements a task takes
+	piece = 1 << 10 // and scales at once
+)
 
 func narrowCPU(c *cpu.Device, x []float32, y []driver.BF16) {
 	n := len(x)
@@ -30,19 +33,23 @@ func narrowRowsCPU(c *cpu.Device, alpha float32, rows, cols int, x []float32, y 
 		clear(y)
 		return
 	}
+	if ld == cols { // one long row, in pieces
+		rows, cols, ld = (len(x)+piece-1)/piece, piece, piece
+	}
 	each := max(1, block/cols) // rows a task takes
 	c.Parallel((rows+each-1)/each, func(b int) {
 		s := scaledRows.Take()
 		s.x = scratch.Sized(s.x, cols)
 		for i := b * each; i < min(rows, (b+1)*each); i++ {
-			row := x[i*cols : (i+1)*cols]
+			row := x[i*cols : min((i+1)*cols, len(x))]
+			n := len(row)
 			if alpha != 1 {
 				copy(s.x, row)
-				simd.Scale(alpha, s.x)
-				row = s.x
+				row = s.x[:n]
+				simd.Scale(alpha, row)
 			}
-			simd.Narrow(y[i*ld:i*ld+cols], row)
-			clear(y[i*ld+cols : (i+1)*ld])
+			simd.Narrow(y[i*ld:i*ld+n], row)
+			clear(y[i*ld+n : min((i+1)*ld, len(y))])
 		}
 		scaledRows.Give(s)
 	})

@@ -21,13 +21,15 @@ const (
 	pairStep     = 32   // steps of k of an AMX tile; panels are filled up to them with zeros
 	maxHalfKC    = 1024 // steps of k per block: a pair of panels is 64 KiB, the rows of a task fit the second-level cache
 	maxHalfRows  = 1024 // rows per block: those of A, over the steps of a block, fit the second-level cache
+	maxSecond    = 128  // steps of a second term that joins the first
 	swapColumns  = 32   // columns of C up to which a TN product is computed as its transpose
 )
 
 // halfUnit is how one of the processor's units multiplies rows with panels.
 type halfUnit struct {
-	rows  int // A's rows come in multiples of it
-	steps int // and its steps
+	rows  int  // A's rows come in multiples of it
+	steps int  // and its steps
+	joins bool // multiply adds w.second to the same sums
 	// multiply adds the product of part, rows i0 on of C, and the panels of columns
 	// [j0, j1) over kc steps.
 	multiply func(p *halfProblem, w *halfWorkspace, part halfPart, i0, j0, j1, kc int, b *uint32, panel uintptr, add bool)
@@ -211,6 +213,9 @@ type halfWorkspace struct {
 	next  []uint32         // the panels after those that are multiplied with
 	edge  [32 * 32]float32 // a tile that reaches over C's last row or column
 	rows  halfRows
+
+	second halfSecond
+	more   []uint32 // its panels
 }
 
 // multiply computes the rectangle [i0, i1) x [j0, j1) of C; j0 is a multiple of 16.
@@ -225,9 +230,12 @@ func (p *halfProblem) multiply(i0, i1, j0, j1 int) {
 }
 
 func (p *halfProblem) multiplyRows(w *halfWorkspace, i0, i1, j0, j1 int) {
-	add := p.add
-	for x := range p.nTerms {
-		t := &p.terms[x]
+	add, terms, joined := p.add, p.terms[:p.nTerms], p.joinsSecond()
+	if joined {
+		terms = terms[:1]
+	}
+	for x := range terms {
+		t := &terms[x]
 		size := halfBlock(t.k)
 		for k0 := 0; k0 < t.k; k0 += size {
 			kc := min(size, t.k-k0)
@@ -235,11 +243,43 @@ func (p *halfProblem) multiplyRows(w *halfWorkspace, i0, i1, j0, j1 int) {
 			for j := j0; j < j1; j += 2 * panelColumns {
 				last := min(j+2*panelColumns, j1)
 				b, panel := w.panels(t, j, last, k0, kc)
+				if joined && k0+kc == t.k {
+					w.readSecond(&p.terms[1], i0, j, last)
+				}
 				p.columns(w, j, last, kc, b, panel, add)
+				w.second = halfSecond{}
 			}
 			add = true
 		}
 	}
+}
+
+// joinsSecond reports whether the second term is added to the sums of the first while they are in
+// registers: where its rows can be read where they lie and its panels are small.
+func (p *halfProblem) joinsSecond() bool {
+	t := &p.terms[1]
+	return p.unit.joins && p.nTerms == 2 && t.k <= maxSecond && t.a.step == 1 && t.k%p.unit.steps == 0 && t.b.panels == nil
+}
+
+// halfSecond is the second term for the task's rows, from their first on, and one or two panels of
+// columns; 0 pairs: there is none.
+type halfSecond struct {
+	pairs int
+	a     *driver.BF16
+	lda   uintptr
+	b     *uint32
+	panel uintptr
+}
+
+// readSecond packs t's columns [j0, j1) for the rows from i0 on.
+func (w *halfWorkspace) readSecond(t *halfTerm, i0, j0, j1 int) {
+	panel := padded(t.k) / 2 * panelColumns
+	w.more = scratch.Sized(w.more, 2*panel)
+	for i := 0; j0+i*panelColumns < j1; i++ {
+		lo := j0 + i*panelColumns
+		packPanel(w.more[i*panel:(i+1)*panel], &t.b, lo, min(lo+panelColumns, j1), 0, t.k)
+	}
+	w.second = halfSecond{t.k / 2, &t.a.data[i0*t.a.outer], 2 * uintptr(t.a.outer), &w.more[0], 4 * uintptr(panel)}
 }
 
 // panels are the one or two panels of columns [j0, j1), and the distance between them.

@@ -6,7 +6,7 @@ import (
 
 var (
 	tileUnit = &halfUnit{rows: 16, steps: pairStep, multiply: (*halfProblem).multiplyTiles}
-	dotUnit  = &halfUnit{rows: 1, steps: 2, multiply: (*halfProblem).multiplyDots}
+	dotUnit  = &halfUnit{rows: 1, steps: 2, joins: true, multiply: (*halfProblem).multiplyDots}
 )
 
 // halfUnitInUse is nil where the processor has none.
@@ -85,7 +85,7 @@ func (p *halfProblem) takeEdge(c, sums []float32, add bool) {
 	}
 }
 
-type dotKernel func(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
+type dotKernel func(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, more int, a2 *uint16, rsa2 uintptr, b2 *uint32, panel2 uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
 
 // dotKernels by panels and rows.
 var dotKernels = [2][]dotKernel{
@@ -104,15 +104,20 @@ func (p *halfProblem) multiplyDots(w *halfWorkspace, part halfPart, i0, j0, j1, 
 	for t := range tiles {
 		lo, hi := part.rows*t/tiles, part.rows*(t+1)/tiles
 		run, a := kernels[hi-lo-1], (*uint16)(below(part.a, uintptr(lo)*part.lda))
+		x := &w.second
+		var a2 *uint16
+		if x.pairs > 0 {
+			a2 = (*uint16)(below(x.a, uintptr(i0+lo-w.rows.first)*x.lda))
+		}
 		ahead := &w.next[min((wide+1)*pairs*panelColumns*t/tiles, len(w.next)-1)]
 		if (j1-j0)%panelColumns == 0 {
-			run(pairs, a, part.lda, b, panel, &p.c[(i0+lo)*p.ldc+j0], 4*uintptr(p.ldc), p.alpha, add, ahead)
+			run(pairs, a, part.lda, b, panel, x.pairs, a2, x.lda, x.b, x.panel, &p.c[(i0+lo)*p.ldc+j0], 4*uintptr(p.ldc), p.alpha, add, ahead)
 			continue
 		}
 		for i := lo; add && i < hi; i++ {
 			copy(w.edge[(i-lo)*32:], p.c[(i0+i)*p.ldc+j0:(i0+i)*p.ldc+j1])
 		}
-		run(pairs, a, part.lda, b, panel, &w.edge[0], 4*32, p.alpha, add, ahead)
+		run(pairs, a, part.lda, b, panel, x.pairs, a2, x.lda, x.b, x.panel, &w.edge[0], 4*32, p.alpha, add, ahead)
 		for i := lo; i < hi; i++ {
 			copy(p.c[(i0+i)*p.ldc+j0:(i0+i)*p.ldc+j1], w.edge[(i-lo)*32:])
 		}

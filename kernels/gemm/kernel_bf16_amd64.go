@@ -25,142 +25,142 @@ func amx32x32(config *byte, blocks int, steps int, a *uint16, lda uintptr, b *ui
 // d32r1 is the AVX512-BF16 kernel of 1 rows and 32 columns.
 //
 //go:noescape
-func d32r1(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
+func d32r1(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, more int, a2 *uint16, rsa2 uintptr, b2 *uint32, panel2 uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
 
 // d16r1 is the AVX512-BF16 kernel of 1 rows and 16 columns.
 //
 //go:noescape
-func d16r1(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
+func d16r1(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, more int, a2 *uint16, rsa2 uintptr, b2 *uint32, panel2 uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
 
 // d32r2 is the AVX512-BF16 kernel of 2 rows and 32 columns.
 //
 //go:noescape
-func d32r2(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
+func d32r2(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, more int, a2 *uint16, rsa2 uintptr, b2 *uint32, panel2 uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
 
 // d16r2 is the AVX512-BF16 kernel of 2 rows and 16 columns.
 //
 //go:noescape
-func d16r2(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
+func d16r2(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, more int, a2 *uint16, rsa2 uintptr, b2 *uint32, panel2 uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
 
 // d32r3 is the AVX512-BF16 kernel of 3 rows and 32 columns.
 //
 //go:noescape
-func d32r3(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
+func d32r3(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, more int, a2 *uint16, rsa2 uintptr, b2 *uint32, panel2 uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
 
 // d16r3 is the AVX512-BF16 kernel of 3 rows and 16 columns.
 //
 //go:noescape
-func d16r3(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
+func d16r3(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, more int, a2 *uint16, rsa2 uintptr, b2 *uint32, panel2 uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
 
 // d32r4 is the AVX512-BF16 kernel of 4 rows and 32 columns.
 //
 //go:noescape
-func d32r4(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
+func d32r4(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, more int, a2 *uint16, rsa2 uintptr, b2 *uint32, panel2 uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
 
 // d16r4 is the AVX512-BF16 kernel of 4 rows and 16 columns.
 //
 //go:noescape
-func d16r4(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
+func d16r4(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, more int, a2 *uint16, rsa2 uintptr, b2 *uint32, panel2 uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
 
 // d32r5 is the AVX512-BF16 kernel of 5 rows and 32 columns.
 //
 //go:noescape
-func d32r5(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
+func d32r5(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, more int, a2 *uint16, rsa2 uintptr, b2 *uint32, panel2 uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
 
 // d16r5 is the AVX512-BF16 kernel of 5 rows and 16 columns.
 //
 //go:noescape
-func d16r5(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
+func d16r5(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, more int, a2 *uint16, rsa2 uintptr, b2 *uint32, panel2 uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
 
 // d32r6 is the AVX512-BF16 kernel of 6 rows and 32 columns.
 //
 //go:noescape
-func d32r6(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
+func d32r6(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, more int, a2 *uint16, rsa2 uintptr, b2 *uint32, panel2 uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
 
 // d16r6 is the AVX512-BF16 kernel of 6 rows and 16 columns.
 //
 //go:noescape
-func d16r6(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
+func d16r6(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, more int, a2 *uint16, rsa2 uintptr, b2 *uint32, panel2 uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
 
 // d32r7 is the AVX512-BF16 kernel of 7 rows and 32 columns.
 //
 //go:noescape
-func d32r7(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
+func d32r7(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, more int, a2 *uint16, rsa2 uintptr, b2 *uint32, panel2 uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
 
 // d16r7 is the AVX512-BF16 kernel of 7 rows and 16 columns.
 //
 //go:noescape
-func d16r7(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
+func d16r7(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, more int, a2 *uint16, rsa2 uintptr, b2 *uint32, panel2 uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
 
 // d32r8 is the AVX512-BF16 kernel of 8 rows and 32 columns.
 //
 //go:noescape
-func d32r8(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
+func d32r8(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, more int, a2 *uint16, rsa2 uintptr, b2 *uint32, panel2 uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
 
 // d16r8 is the AVX512-BF16 kernel of 8 rows and 16 columns.
 //
 //go:noescape
-func d16r8(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
+func d16r8(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, more int, a2 *uint16, rsa2 uintptr, b2 *uint32, panel2 uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
 
 // d32r9 is the AVX512-BF16 kernel of 9 rows and 32 columns.
 //
 //go:noescape
-func d32r9(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
+func d32r9(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, more int, a2 *uint16, rsa2 uintptr, b2 *uint32, panel2 uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
 
 // d16r9 is the AVX512-BF16 kernel of 9 rows and 16 columns.
 //
 //go:noescape
-func d16r9(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
+func d16r9(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, more int, a2 *uint16, rsa2 uintptr, b2 *uint32, panel2 uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
 
 // d32r10 is the AVX512-BF16 kernel of 10 rows and 32 columns.
 //
 //go:noescape
-func d32r10(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
+func d32r10(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, more int, a2 *uint16, rsa2 uintptr, b2 *uint32, panel2 uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
 
 // d16r10 is the AVX512-BF16 kernel of 10 rows and 16 columns.
 //
 //go:noescape
-func d16r10(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
+func d16r10(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, more int, a2 *uint16, rsa2 uintptr, b2 *uint32, panel2 uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
 
 // d32r11 is the AVX512-BF16 kernel of 11 rows and 32 columns.
 //
 //go:noescape
-func d32r11(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
+func d32r11(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, more int, a2 *uint16, rsa2 uintptr, b2 *uint32, panel2 uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
 
 // d16r11 is the AVX512-BF16 kernel of 11 rows and 16 columns.
 //
 //go:noescape
-func d16r11(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
+func d16r11(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, more int, a2 *uint16, rsa2 uintptr, b2 *uint32, panel2 uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
 
 // d32r12 is the AVX512-BF16 kernel of 12 rows and 32 columns.
 //
 //go:noescape
-func d32r12(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
+func d32r12(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, more int, a2 *uint16, rsa2 uintptr, b2 *uint32, panel2 uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
 
 // d16r12 is the AVX512-BF16 kernel of 12 rows and 16 columns.
 //
 //go:noescape
-func d16r12(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
+func d16r12(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, more int, a2 *uint16, rsa2 uintptr, b2 *uint32, panel2 uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
 
 // d32r13 is the AVX512-BF16 kernel of 13 rows and 32 columns.
 //
 //go:noescape
-func d32r13(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
+func d32r13(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, more int, a2 *uint16, rsa2 uintptr, b2 *uint32, panel2 uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
 
 // d16r13 is the AVX512-BF16 kernel of 13 rows and 16 columns.
 //
 //go:noescape
-func d16r13(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
+func d16r13(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, more int, a2 *uint16, rsa2 uintptr, b2 *uint32, panel2 uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
 
 // d32r14 is the AVX512-BF16 kernel of 14 rows and 32 columns.
 //
 //go:noescape
-func d32r14(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
+func d32r14(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, more int, a2 *uint16, rsa2 uintptr, b2 *uint32, panel2 uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
 
 // d16r14 is the AVX512-BF16 kernel of 14 rows and 16 columns.
 //
 //go:noescape
-func d16r14(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
+func d16r14(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, more int, a2 *uint16, rsa2 uintptr, b2 *uint32, panel2 uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
 
 // pair16 makes of 2*pairs rows of 16 bf16 pairs rows of 16 pairs: the even row's number in the lower half.
 //

@@ -338,20 +338,20 @@ amx32x32_step:
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x78; BYTE $0x49; BYTE $0xc0
 	RET
 
-// func d32r1(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
+// func d32r1(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, more int, a2 *uint16, rsa2 uintptr, b2 *uint32, panel2 uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·d32r1(SB), NOSPLIT, $0-72
+TEXT ·d32r1(SB), NOSPLIT, $0-112
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
 	MOVQ   pairs+0(FP), AX
 	MOVQ   rsa+16(FP), CX
 	MOVQ   b+24(FP), CX
 	MOVQ   panel+32(FP), DX
 	ADDQ   CX, DX
 	MOVQ   a+8(FP), BX
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	MOVQ   ahead+64(FP), SI
-	MOVQ   c+40(FP), DI
-	MOVQ   ldc+48(FP), R8
+	MOVQ   ahead+104(FP), SI
+	MOVQ   c+80(FP), DI
+	MOVQ   ldc+88(FP), R8
 	CMPQ   AX, $0x04
 	JL     d32r1_short
 	MOVQ   $0x00000001, R9
@@ -500,7 +500,7 @@ d32r1_main:
 
 d32r1_rest:
 	ANDQ $0x03, AX
-	JE   d32r1_store
+	JE   d32r1_second
 
 d32r1_loop:
 	VMOVUPS      (CX), Z28
@@ -520,11 +520,38 @@ d32r1_loop:
 	DECQ AX
 	JNE  d32r1_loop
 
+d32r1_second:
+	MOVQ  more+40(FP), AX
+	TESTQ AX, AX
+	JE    d32r1_store
+	MOVQ  more+40(FP), AX
+	MOVQ  rsa2+56(FP), CX
+	MOVQ  b2+64(FP), CX
+	MOVQ  panel2+72(FP), DX
+	ADDQ  CX, DX
+	MOVQ  a2+48(FP), BX
+
+d32r1_more_pairs:
+	VMOVUPS      (CX), Z28
+	ADDQ         $0x40, CX
+	VMOVUPS      (DX), Z29
+	ADDQ         $0x40, DX
+	VBROADCASTSS (BX), Z30
+
+	// VDPBF16PS Z30, Z28, Z0
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+
+	// VDPBF16PS Z30, Z29, Z1
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	ADDQ $0x04, BX
+	DECQ AX
+	JNE  d32r1_more_pairs
+
 d32r1_store:
-	MOVQ         c+40(FP), AX
-	MOVQ         ldc+48(FP), CX
-	VBROADCASTSS alpha+56(FP), Z30
-	MOVB         add+60(FP), DL
+	MOVQ         c+80(FP), AX
+	MOVQ         ldc+88(FP), CX
+	VBROADCASTSS alpha+96(FP), Z30
+	MOVB         add+100(FP), DL
 	TESTB        DL, DL
 	JE           d32r1_overwrite
 	VFMADD213PS  (AX), Z30, Z0
@@ -544,19 +571,19 @@ d32r1_overwrite:
 	VZEROUPPER
 	RET
 
-// func d16r1(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
+// func d16r1(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, more int, a2 *uint16, rsa2 uintptr, b2 *uint32, panel2 uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·d16r1(SB), NOSPLIT, $0-72
+TEXT ·d16r1(SB), NOSPLIT, $0-112
+	VPXORD Z0, Z0, Z0
 	MOVQ   pairs+0(FP), AX
 	MOVQ   rsa+16(FP), CX
 	MOVQ   b+24(FP), CX
 	MOVQ   panel+32(FP), DX
 	ADDQ   CX, DX
 	MOVQ   a+8(FP), DX
-	VPXORD Z0, Z0, Z0
-	MOVQ   ahead+64(FP), BX
-	MOVQ   c+40(FP), SI
-	MOVQ   ldc+48(FP), DI
+	MOVQ   ahead+104(FP), BX
+	MOVQ   c+80(FP), SI
+	MOVQ   ldc+88(FP), DI
 	CMPQ   AX, $0x04
 	JL     d16r1_short
 	MOVQ   $0x00000001, R8
@@ -655,7 +682,7 @@ d16r1_main:
 
 d16r1_rest:
 	ANDQ $0x03, AX
-	JE   d16r1_store
+	JE   d16r1_second
 
 d16r1_loop:
 	VMOVUPS      (CX), Z28
@@ -669,11 +696,33 @@ d16r1_loop:
 	DECQ AX
 	JNE  d16r1_loop
 
+d16r1_second:
+	MOVQ  more+40(FP), AX
+	TESTQ AX, AX
+	JE    d16r1_store
+	MOVQ  more+40(FP), AX
+	MOVQ  rsa2+56(FP), CX
+	MOVQ  b2+64(FP), CX
+	MOVQ  panel2+72(FP), DX
+	ADDQ  CX, DX
+	MOVQ  a2+48(FP), DX
+
+d16r1_more_pairs:
+	VMOVUPS      (CX), Z28
+	ADDQ         $0x40, CX
+	VBROADCASTSS (DX), Z30
+
+	// VDPBF16PS Z30, Z28, Z0
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	ADDQ $0x04, DX
+	DECQ AX
+	JNE  d16r1_more_pairs
+
 d16r1_store:
-	MOVQ         c+40(FP), AX
-	MOVQ         ldc+48(FP), CX
-	VBROADCASTSS alpha+56(FP), Z30
-	MOVB         add+60(FP), DL
+	MOVQ         c+80(FP), AX
+	MOVQ         ldc+88(FP), CX
+	VBROADCASTSS alpha+96(FP), Z30
+	MOVB         add+100(FP), DL
 	TESTB        DL, DL
 	JE           d16r1_overwrite
 	VFMADD213PS  (AX), Z30, Z0
@@ -689,22 +738,22 @@ d16r1_overwrite:
 	VZEROUPPER
 	RET
 
-// func d32r2(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
+// func d32r2(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, more int, a2 *uint16, rsa2 uintptr, b2 *uint32, panel2 uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·d32r2(SB), NOSPLIT, $0-72
+TEXT ·d32r2(SB), NOSPLIT, $0-112
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
 	MOVQ   pairs+0(FP), AX
 	MOVQ   rsa+16(FP), CX
 	MOVQ   b+24(FP), DX
 	MOVQ   panel+32(FP), BX
 	ADDQ   DX, BX
 	MOVQ   a+8(FP), SI
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	MOVQ   ahead+64(FP), DI
-	MOVQ   c+40(FP), R8
-	MOVQ   ldc+48(FP), R9
+	MOVQ   ahead+104(FP), DI
+	MOVQ   c+80(FP), R8
+	MOVQ   ldc+88(FP), R9
 	CMPQ   AX, $0x08
 	JL     d32r2_short
 	MOVQ   $0x00000002, R10
@@ -912,7 +961,7 @@ d32r2_main:
 
 d32r2_rest:
 	ANDQ $0x03, AX
-	JE   d32r2_store
+	JE   d32r2_second
 
 d32r2_loop:
 	VMOVUPS      (DX), Z28
@@ -939,11 +988,45 @@ d32r2_loop:
 	DECQ AX
 	JNE  d32r2_loop
 
+d32r2_second:
+	MOVQ  more+40(FP), AX
+	TESTQ AX, AX
+	JE    d32r2_store
+	MOVQ  more+40(FP), AX
+	MOVQ  rsa2+56(FP), CX
+	MOVQ  b2+64(FP), DX
+	MOVQ  panel2+72(FP), BX
+	ADDQ  DX, BX
+	MOVQ  a2+48(FP), SI
+
+d32r2_more_pairs:
+	VMOVUPS      (DX), Z28
+	ADDQ         $0x40, DX
+	VMOVUPS      (BX), Z29
+	ADDQ         $0x40, BX
+	VBROADCASTSS (SI), Z30
+
+	// VDPBF16PS Z30, Z28, Z0
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+
+	// VDPBF16PS Z30, Z29, Z1
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS (SI)(CX*1), Z30
+
+	// VDPBF16PS Z30, Z28, Z2
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+
+	// VDPBF16PS Z30, Z29, Z3
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	ADDQ $0x04, SI
+	DECQ AX
+	JNE  d32r2_more_pairs
+
 d32r2_store:
-	MOVQ         c+40(FP), AX
-	MOVQ         ldc+48(FP), CX
-	VBROADCASTSS alpha+56(FP), Z30
-	MOVB         add+60(FP), DL
+	MOVQ         c+80(FP), AX
+	MOVQ         ldc+88(FP), CX
+	VBROADCASTSS alpha+96(FP), Z30
+	MOVB         add+100(FP), DL
 	TESTB        DL, DL
 	JE           d32r2_overwrite
 	VFMADD213PS  (AX), Z30, Z0
@@ -973,20 +1056,20 @@ d32r2_overwrite:
 	VZEROUPPER
 	RET
 
-// func d16r2(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
+// func d16r2(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, more int, a2 *uint16, rsa2 uintptr, b2 *uint32, panel2 uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·d16r2(SB), NOSPLIT, $0-72
+TEXT ·d16r2(SB), NOSPLIT, $0-112
+	VPXORD Z0, Z0, Z0
+	VPXORD Z2, Z2, Z2
 	MOVQ   pairs+0(FP), AX
 	MOVQ   rsa+16(FP), CX
 	MOVQ   b+24(FP), DX
 	MOVQ   panel+32(FP), BX
 	ADDQ   DX, BX
 	MOVQ   a+8(FP), BX
-	VPXORD Z0, Z0, Z0
-	VPXORD Z2, Z2, Z2
-	MOVQ   ahead+64(FP), SI
-	MOVQ   c+40(FP), DI
-	MOVQ   ldc+48(FP), R8
+	MOVQ   ahead+104(FP), SI
+	MOVQ   c+80(FP), DI
+	MOVQ   ldc+88(FP), R8
 	CMPQ   AX, $0x08
 	JL     d16r2_short
 	MOVQ   $0x00000002, R9
@@ -1119,7 +1202,7 @@ d16r2_main:
 
 d16r2_rest:
 	ANDQ $0x03, AX
-	JE   d16r2_store
+	JE   d16r2_second
 
 d16r2_loop:
 	VMOVUPS      (DX), Z28
@@ -1137,11 +1220,37 @@ d16r2_loop:
 	DECQ AX
 	JNE  d16r2_loop
 
+d16r2_second:
+	MOVQ  more+40(FP), AX
+	TESTQ AX, AX
+	JE    d16r2_store
+	MOVQ  more+40(FP), AX
+	MOVQ  rsa2+56(FP), CX
+	MOVQ  b2+64(FP), DX
+	MOVQ  panel2+72(FP), BX
+	ADDQ  DX, BX
+	MOVQ  a2+48(FP), BX
+
+d16r2_more_pairs:
+	VMOVUPS      (DX), Z28
+	ADDQ         $0x40, DX
+	VBROADCASTSS (BX), Z30
+
+	// VDPBF16PS Z30, Z28, Z0
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	VBROADCASTSS (BX)(CX*1), Z30
+
+	// VDPBF16PS Z30, Z28, Z2
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	ADDQ $0x04, BX
+	DECQ AX
+	JNE  d16r2_more_pairs
+
 d16r2_store:
-	MOVQ         c+40(FP), AX
-	MOVQ         ldc+48(FP), CX
-	VBROADCASTSS alpha+56(FP), Z30
-	MOVB         add+60(FP), DL
+	MOVQ         c+80(FP), AX
+	MOVQ         ldc+88(FP), CX
+	VBROADCASTSS alpha+96(FP), Z30
+	MOVB         add+100(FP), DL
 	TESTB        DL, DL
 	JE           d16r2_overwrite
 	VFMADD213PS  (AX), Z30, Z0
@@ -1163,24 +1272,24 @@ d16r2_overwrite:
 	VZEROUPPER
 	RET
 
-// func d32r3(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
+// func d32r3(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, more int, a2 *uint16, rsa2 uintptr, b2 *uint32, panel2 uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·d32r3(SB), NOSPLIT, $0-72
-	MOVQ   pairs+0(FP), AX
-	MOVQ   rsa+16(FP), CX
-	MOVQ   b+24(FP), DX
-	MOVQ   panel+32(FP), BX
-	ADDQ   DX, BX
-	MOVQ   a+8(FP), SI
+TEXT ·d32r3(SB), NOSPLIT, $0-112
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
 	VPXORD Z3, Z3, Z3
 	VPXORD Z4, Z4, Z4
 	VPXORD Z5, Z5, Z5
-	MOVQ   ahead+64(FP), DI
-	MOVQ   c+40(FP), R8
-	MOVQ   ldc+48(FP), R9
+	MOVQ   pairs+0(FP), AX
+	MOVQ   rsa+16(FP), CX
+	MOVQ   b+24(FP), DX
+	MOVQ   panel+32(FP), BX
+	ADDQ   DX, BX
+	MOVQ   a+8(FP), SI
+	MOVQ   ahead+104(FP), DI
+	MOVQ   c+80(FP), R8
+	MOVQ   ldc+88(FP), R9
 	CMPQ   AX, $0x0c
 	JL     d32r3_short
 	MOVQ   $0x00000003, R10
@@ -1447,7 +1556,7 @@ d32r3_main:
 
 d32r3_rest:
 	ANDQ $0x03, AX
-	JE   d32r3_store
+	JE   d32r3_second
 
 d32r3_loop:
 	VMOVUPS      (DX), Z28
@@ -1481,11 +1590,52 @@ d32r3_loop:
 	DECQ AX
 	JNE  d32r3_loop
 
+d32r3_second:
+	MOVQ  more+40(FP), AX
+	TESTQ AX, AX
+	JE    d32r3_store
+	MOVQ  more+40(FP), AX
+	MOVQ  rsa2+56(FP), CX
+	MOVQ  b2+64(FP), DX
+	MOVQ  panel2+72(FP), BX
+	ADDQ  DX, BX
+	MOVQ  a2+48(FP), SI
+
+d32r3_more_pairs:
+	VMOVUPS      (DX), Z28
+	ADDQ         $0x40, DX
+	VMOVUPS      (BX), Z29
+	ADDQ         $0x40, BX
+	VBROADCASTSS (SI), Z30
+
+	// VDPBF16PS Z30, Z28, Z0
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+
+	// VDPBF16PS Z30, Z29, Z1
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS (SI)(CX*1), Z30
+
+	// VDPBF16PS Z30, Z28, Z2
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+
+	// VDPBF16PS Z30, Z29, Z3
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS (SI)(CX*2), Z30
+
+	// VDPBF16PS Z30, Z28, Z4
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+
+	// VDPBF16PS Z30, Z29, Z5
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xee
+	ADDQ $0x04, SI
+	DECQ AX
+	JNE  d32r3_more_pairs
+
 d32r3_store:
-	MOVQ         c+40(FP), AX
-	MOVQ         ldc+48(FP), CX
-	VBROADCASTSS alpha+56(FP), Z30
-	MOVB         add+60(FP), DL
+	MOVQ         c+80(FP), AX
+	MOVQ         ldc+88(FP), CX
+	VBROADCASTSS alpha+96(FP), Z30
+	MOVB         add+100(FP), DL
 	TESTB        DL, DL
 	JE           d32r3_overwrite
 	VFMADD213PS  (AX), Z30, Z0
@@ -1525,21 +1675,21 @@ d32r3_overwrite:
 	VZEROUPPER
 	RET
 
-// func d16r3(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
+// func d16r3(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, more int, a2 *uint16, rsa2 uintptr, b2 *uint32, panel2 uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·d16r3(SB), NOSPLIT, $0-72
+TEXT ·d16r3(SB), NOSPLIT, $0-112
+	VPXORD Z0, Z0, Z0
+	VPXORD Z2, Z2, Z2
+	VPXORD Z4, Z4, Z4
 	MOVQ   pairs+0(FP), AX
 	MOVQ   rsa+16(FP), CX
 	MOVQ   b+24(FP), DX
 	MOVQ   panel+32(FP), BX
 	ADDQ   DX, BX
 	MOVQ   a+8(FP), BX
-	VPXORD Z0, Z0, Z0
-	VPXORD Z2, Z2, Z2
-	VPXORD Z4, Z4, Z4
-	MOVQ   ahead+64(FP), SI
-	MOVQ   c+40(FP), DI
-	MOVQ   ldc+48(FP), R8
+	MOVQ   ahead+104(FP), SI
+	MOVQ   c+80(FP), DI
+	MOVQ   ldc+88(FP), R8
 	CMPQ   AX, $0x0c
 	JL     d16r3_short
 	MOVQ   $0x00000003, R9
@@ -1706,7 +1856,7 @@ d16r3_main:
 
 d16r3_rest:
 	ANDQ $0x03, AX
-	JE   d16r3_store
+	JE   d16r3_second
 
 d16r3_loop:
 	VMOVUPS      (DX), Z28
@@ -1728,11 +1878,41 @@ d16r3_loop:
 	DECQ AX
 	JNE  d16r3_loop
 
+d16r3_second:
+	MOVQ  more+40(FP), AX
+	TESTQ AX, AX
+	JE    d16r3_store
+	MOVQ  more+40(FP), AX
+	MOVQ  rsa2+56(FP), CX
+	MOVQ  b2+64(FP), DX
+	MOVQ  panel2+72(FP), BX
+	ADDQ  DX, BX
+	MOVQ  a2+48(FP), BX
+
+d16r3_more_pairs:
+	VMOVUPS      (DX), Z28
+	ADDQ         $0x40, DX
+	VBROADCASTSS (BX), Z30
+
+	// VDPBF16PS Z30, Z28, Z0
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	VBROADCASTSS (BX)(CX*1), Z30
+
+	// VDPBF16PS Z30, Z28, Z2
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	VBROADCASTSS (BX)(CX*2), Z30
+
+	// VDPBF16PS Z30, Z28, Z4
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+	ADDQ $0x04, BX
+	DECQ AX
+	JNE  d16r3_more_pairs
+
 d16r3_store:
-	MOVQ         c+40(FP), AX
-	MOVQ         ldc+48(FP), CX
-	VBROADCASTSS alpha+56(FP), Z30
-	MOVB         add+60(FP), DL
+	MOVQ         c+80(FP), AX
+	MOVQ         ldc+88(FP), CX
+	VBROADCASTSS alpha+96(FP), Z30
+	MOVB         add+100(FP), DL
 	TESTB        DL, DL
 	JE           d16r3_overwrite
 	VFMADD213PS  (AX), Z30, Z0
@@ -1760,17 +1940,9 @@ d16r3_overwrite:
 	VZEROUPPER
 	RET
 
-// func d32r4(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
+// func d32r4(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, more int, a2 *uint16, rsa2 uintptr, b2 *uint32, panel2 uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·d32r4(SB), NOSPLIT, $0-72
-	MOVQ   pairs+0(FP), AX
-	MOVQ   rsa+16(FP), CX
-	MOVQ   b+24(FP), DX
-	MOVQ   panel+32(FP), BX
-	ADDQ   DX, BX
-	MOVQ   a+8(FP), SI
-	LEAQ   (SI)(CX*2), DI
-	ADDQ   CX, DI
+TEXT ·d32r4(SB), NOSPLIT, $0-112
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -1779,9 +1951,17 @@ TEXT ·d32r4(SB), NOSPLIT, $0-72
 	VPXORD Z5, Z5, Z5
 	VPXORD Z6, Z6, Z6
 	VPXORD Z7, Z7, Z7
-	MOVQ   ahead+64(FP), R8
-	MOVQ   c+40(FP), R9
-	MOVQ   ldc+48(FP), R10
+	MOVQ   pairs+0(FP), AX
+	MOVQ   rsa+16(FP), CX
+	MOVQ   b+24(FP), DX
+	MOVQ   panel+32(FP), BX
+	ADDQ   DX, BX
+	MOVQ   a+8(FP), SI
+	LEAQ   (SI)(CX*2), DI
+	ADDQ   CX, DI
+	MOVQ   ahead+104(FP), R8
+	MOVQ   c+80(FP), R9
+	MOVQ   ldc+88(FP), R10
 	CMPQ   AX, $0x10
 	JL     d32r4_short
 	MOVQ   $0x00000004, R11
@@ -2115,7 +2295,7 @@ d32r4_main:
 
 d32r4_rest:
 	ANDQ $0x03, AX
-	JE   d32r4_store
+	JE   d32r4_second
 
 d32r4_loop:
 	VMOVUPS      (DX), Z28
@@ -2157,11 +2337,62 @@ d32r4_loop:
 	DECQ AX
 	JNE  d32r4_loop
 
+d32r4_second:
+	MOVQ  more+40(FP), AX
+	TESTQ AX, AX
+	JE    d32r4_store
+	MOVQ  more+40(FP), AX
+	MOVQ  rsa2+56(FP), CX
+	MOVQ  b2+64(FP), DX
+	MOVQ  panel2+72(FP), BX
+	ADDQ  DX, BX
+	MOVQ  a2+48(FP), SI
+	LEAQ  (SI)(CX*2), DI
+	ADDQ  CX, DI
+
+d32r4_more_pairs:
+	VMOVUPS      (DX), Z28
+	ADDQ         $0x40, DX
+	VMOVUPS      (BX), Z29
+	ADDQ         $0x40, BX
+	VBROADCASTSS (SI), Z30
+
+	// VDPBF16PS Z30, Z28, Z0
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+
+	// VDPBF16PS Z30, Z29, Z1
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS (SI)(CX*1), Z30
+
+	// VDPBF16PS Z30, Z28, Z2
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+
+	// VDPBF16PS Z30, Z29, Z3
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS (SI)(CX*2), Z30
+
+	// VDPBF16PS Z30, Z28, Z4
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+
+	// VDPBF16PS Z30, Z29, Z5
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xee
+	VBROADCASTSS (DI), Z30
+
+	// VDPBF16PS Z30, Z28, Z6
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xf6
+
+	// VDPBF16PS Z30, Z29, Z7
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xfe
+	ADDQ $0x04, SI
+	ADDQ $0x04, DI
+	DECQ AX
+	JNE  d32r4_more_pairs
+
 d32r4_store:
-	MOVQ         c+40(FP), AX
-	MOVQ         ldc+48(FP), CX
-	VBROADCASTSS alpha+56(FP), Z30
-	MOVB         add+60(FP), DL
+	MOVQ         c+80(FP), AX
+	MOVQ         ldc+88(FP), CX
+	VBROADCASTSS alpha+96(FP), Z30
+	MOVB         add+100(FP), DL
 	TESTB        DL, DL
 	JE           d32r4_overwrite
 	VFMADD213PS  (AX), Z30, Z0
@@ -2211,9 +2442,13 @@ d32r4_overwrite:
 	VZEROUPPER
 	RET
 
-// func d16r4(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
+// func d16r4(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, more int, a2 *uint16, rsa2 uintptr, b2 *uint32, panel2 uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·d16r4(SB), NOSPLIT, $0-72
+TEXT ·d16r4(SB), NOSPLIT, $0-112
+	VPXORD Z0, Z0, Z0
+	VPXORD Z2, Z2, Z2
+	VPXORD Z4, Z4, Z4
+	VPXORD Z6, Z6, Z6
 	MOVQ   pairs+0(FP), AX
 	MOVQ   rsa+16(FP), CX
 	MOVQ   b+24(FP), DX
@@ -2222,13 +2457,9 @@ TEXT ·d16r4(SB), NOSPLIT, $0-72
 	MOVQ   a+8(FP), BX
 	LEAQ   (BX)(CX*2), SI
 	ADDQ   CX, SI
-	VPXORD Z0, Z0, Z0
-	VPXORD Z2, Z2, Z2
-	VPXORD Z4, Z4, Z4
-	VPXORD Z6, Z6, Z6
-	MOVQ   ahead+64(FP), DI
-	MOVQ   c+40(FP), R8
-	MOVQ   ldc+48(FP), R9
+	MOVQ   ahead+104(FP), DI
+	MOVQ   c+80(FP), R8
+	MOVQ   ldc+88(FP), R9
 	CMPQ   AX, $0x10
 	JL     d16r4_short
 	MOVQ   $0x00000004, R10
@@ -2437,7 +2668,7 @@ d16r4_main:
 
 d16r4_rest:
 	ANDQ $0x03, AX
-	JE   d16r4_store
+	JE   d16r4_second
 
 d16r4_loop:
 	VMOVUPS      (DX), Z28
@@ -2464,11 +2695,48 @@ d16r4_loop:
 	DECQ AX
 	JNE  d16r4_loop
 
+d16r4_second:
+	MOVQ  more+40(FP), AX
+	TESTQ AX, AX
+	JE    d16r4_store
+	MOVQ  more+40(FP), AX
+	MOVQ  rsa2+56(FP), CX
+	MOVQ  b2+64(FP), DX
+	MOVQ  panel2+72(FP), BX
+	ADDQ  DX, BX
+	MOVQ  a2+48(FP), BX
+	LEAQ  (BX)(CX*2), SI
+	ADDQ  CX, SI
+
+d16r4_more_pairs:
+	VMOVUPS      (DX), Z28
+	ADDQ         $0x40, DX
+	VBROADCASTSS (BX), Z30
+
+	// VDPBF16PS Z30, Z28, Z0
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	VBROADCASTSS (BX)(CX*1), Z30
+
+	// VDPBF16PS Z30, Z28, Z2
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	VBROADCASTSS (BX)(CX*2), Z30
+
+	// VDPBF16PS Z30, Z28, Z4
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+	VBROADCASTSS (SI), Z30
+
+	// VDPBF16PS Z30, Z28, Z6
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xf6
+	ADDQ $0x04, BX
+	ADDQ $0x04, SI
+	DECQ AX
+	JNE  d16r4_more_pairs
+
 d16r4_store:
-	MOVQ         c+40(FP), AX
-	MOVQ         ldc+48(FP), CX
-	VBROADCASTSS alpha+56(FP), Z30
-	MOVB         add+60(FP), DL
+	MOVQ         c+80(FP), AX
+	MOVQ         ldc+88(FP), CX
+	VBROADCASTSS alpha+96(FP), Z30
+	MOVB         add+100(FP), DL
 	TESTB        DL, DL
 	JE           d16r4_overwrite
 	VFMADD213PS  (AX), Z30, Z0
@@ -2502,17 +2770,9 @@ d16r4_overwrite:
 	VZEROUPPER
 	RET
 
-// func d32r5(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
+// func d32r5(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, more int, a2 *uint16, rsa2 uintptr, b2 *uint32, panel2 uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·d32r5(SB), NOSPLIT, $0-72
-	MOVQ   pairs+0(FP), AX
-	MOVQ   rsa+16(FP), CX
-	MOVQ   b+24(FP), DX
-	MOVQ   panel+32(FP), BX
-	ADDQ   DX, BX
-	MOVQ   a+8(FP), SI
-	LEAQ   (SI)(CX*2), DI
-	ADDQ   CX, DI
+TEXT ·d32r5(SB), NOSPLIT, $0-112
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -2523,9 +2783,17 @@ TEXT ·d32r5(SB), NOSPLIT, $0-72
 	VPXORD Z7, Z7, Z7
 	VPXORD Z8, Z8, Z8
 	VPXORD Z9, Z9, Z9
-	MOVQ   ahead+64(FP), R8
-	MOVQ   c+40(FP), R9
-	MOVQ   ldc+48(FP), R10
+	MOVQ   pairs+0(FP), AX
+	MOVQ   rsa+16(FP), CX
+	MOVQ   b+24(FP), DX
+	MOVQ   panel+32(FP), BX
+	ADDQ   DX, BX
+	MOVQ   a+8(FP), SI
+	LEAQ   (SI)(CX*2), DI
+	ADDQ   CX, DI
+	MOVQ   ahead+104(FP), R8
+	MOVQ   c+80(FP), R9
+	MOVQ   ldc+88(FP), R10
 	CMPQ   AX, $0x14
 	JL     d32r5_short
 	MOVQ   $0x00000005, R11
@@ -2918,7 +3186,7 @@ d32r5_main:
 
 d32r5_rest:
 	ANDQ $0x03, AX
-	JE   d32r5_store
+	JE   d32r5_second
 
 d32r5_loop:
 	VMOVUPS      (DX), Z28
@@ -2967,11 +3235,69 @@ d32r5_loop:
 	DECQ AX
 	JNE  d32r5_loop
 
+d32r5_second:
+	MOVQ  more+40(FP), AX
+	TESTQ AX, AX
+	JE    d32r5_store
+	MOVQ  more+40(FP), AX
+	MOVQ  rsa2+56(FP), CX
+	MOVQ  b2+64(FP), DX
+	MOVQ  panel2+72(FP), BX
+	ADDQ  DX, BX
+	MOVQ  a2+48(FP), SI
+	LEAQ  (SI)(CX*2), DI
+	ADDQ  CX, DI
+
+d32r5_more_pairs:
+	VMOVUPS      (DX), Z28
+	ADDQ         $0x40, DX
+	VMOVUPS      (BX), Z29
+	ADDQ         $0x40, BX
+	VBROADCASTSS (SI), Z30
+
+	// VDPBF16PS Z30, Z28, Z0
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+
+	// VDPBF16PS Z30, Z29, Z1
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS (SI)(CX*1), Z30
+
+	// VDPBF16PS Z30, Z28, Z2
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+
+	// VDPBF16PS Z30, Z29, Z3
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS (SI)(CX*2), Z30
+
+	// VDPBF16PS Z30, Z28, Z4
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+
+	// VDPBF16PS Z30, Z29, Z5
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xee
+	VBROADCASTSS (DI), Z30
+
+	// VDPBF16PS Z30, Z28, Z6
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xf6
+
+	// VDPBF16PS Z30, Z29, Z7
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xfe
+	VBROADCASTSS (DI)(CX*1), Z30
+
+	// VDPBF16PS Z30, Z28, Z8
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+
+	// VDPBF16PS Z30, Z29, Z9
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	ADDQ $0x04, SI
+	ADDQ $0x04, DI
+	DECQ AX
+	JNE  d32r5_more_pairs
+
 d32r5_store:
-	MOVQ         c+40(FP), AX
-	MOVQ         ldc+48(FP), CX
-	VBROADCASTSS alpha+56(FP), Z30
-	MOVB         add+60(FP), DL
+	MOVQ         c+80(FP), AX
+	MOVQ         ldc+88(FP), CX
+	VBROADCASTSS alpha+96(FP), Z30
+	MOVB         add+100(FP), DL
 	TESTB        DL, DL
 	JE           d32r5_overwrite
 	VFMADD213PS  (AX), Z30, Z0
@@ -3031,9 +3357,14 @@ d32r5_overwrite:
 	VZEROUPPER
 	RET
 
-// func d16r5(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
+// func d16r5(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, more int, a2 *uint16, rsa2 uintptr, b2 *uint32, panel2 uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·d16r5(SB), NOSPLIT, $0-72
+TEXT ·d16r5(SB), NOSPLIT, $0-112
+	VPXORD Z0, Z0, Z0
+	VPXORD Z2, Z2, Z2
+	VPXORD Z4, Z4, Z4
+	VPXORD Z6, Z6, Z6
+	VPXORD Z8, Z8, Z8
 	MOVQ   pairs+0(FP), AX
 	MOVQ   rsa+16(FP), CX
 	MOVQ   b+24(FP), DX
@@ -3042,14 +3373,9 @@ TEXT ·d16r5(SB), NOSPLIT, $0-72
 	MOVQ   a+8(FP), BX
 	LEAQ   (BX)(CX*2), SI
 	ADDQ   CX, SI
-	VPXORD Z0, Z0, Z0
-	VPXORD Z2, Z2, Z2
-	VPXORD Z4, Z4, Z4
-	VPXORD Z6, Z6, Z6
-	VPXORD Z8, Z8, Z8
-	MOVQ   ahead+64(FP), DI
-	MOVQ   c+40(FP), R8
-	MOVQ   ldc+48(FP), R9
+	MOVQ   ahead+104(FP), DI
+	MOVQ   c+80(FP), R8
+	MOVQ   ldc+88(FP), R9
 	CMPQ   AX, $0x14
 	JL     d16r5_short
 	MOVQ   $0x00000005, R10
@@ -3292,7 +3618,7 @@ d16r5_main:
 
 d16r5_rest:
 	ANDQ $0x03, AX
-	JE   d16r5_store
+	JE   d16r5_second
 
 d16r5_loop:
 	VMOVUPS      (DX), Z28
@@ -3323,11 +3649,52 @@ d16r5_loop:
 	DECQ AX
 	JNE  d16r5_loop
 
+d16r5_second:
+	MOVQ  more+40(FP), AX
+	TESTQ AX, AX
+	JE    d16r5_store
+	MOVQ  more+40(FP), AX
+	MOVQ  rsa2+56(FP), CX
+	MOVQ  b2+64(FP), DX
+	MOVQ  panel2+72(FP), BX
+	ADDQ  DX, BX
+	MOVQ  a2+48(FP), BX
+	LEAQ  (BX)(CX*2), SI
+	ADDQ  CX, SI
+
+d16r5_more_pairs:
+	VMOVUPS      (DX), Z28
+	ADDQ         $0x40, DX
+	VBROADCASTSS (BX), Z30
+
+	// VDPBF16PS Z30, Z28, Z0
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	VBROADCASTSS (BX)(CX*1), Z30
+
+	// VDPBF16PS Z30, Z28, Z2
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	VBROADCASTSS (BX)(CX*2), Z30
+
+	// VDPBF16PS Z30, Z28, Z4
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+	VBROADCASTSS (SI), Z30
+
+	// VDPBF16PS Z30, Z28, Z6
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xf6
+	VBROADCASTSS (SI)(CX*1), Z30
+
+	// VDPBF16PS Z30, Z28, Z8
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	ADDQ $0x04, BX
+	ADDQ $0x04, SI
+	DECQ AX
+	JNE  d16r5_more_pairs
+
 d16r5_store:
-	MOVQ         c+40(FP), AX
-	MOVQ         ldc+48(FP), CX
-	VBROADCASTSS alpha+56(FP), Z30
-	MOVB         add+60(FP), DL
+	MOVQ         c+80(FP), AX
+	MOVQ         ldc+88(FP), CX
+	VBROADCASTSS alpha+96(FP), Z30
+	MOVB         add+100(FP), DL
 	TESTB        DL, DL
 	JE           d16r5_overwrite
 	VFMADD213PS  (AX), Z30, Z0
@@ -3367,17 +3734,9 @@ d16r5_overwrite:
 	VZEROUPPER
 	RET
 
-// func d32r6(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
+// func d32r6(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, more int, a2 *uint16, rsa2 uintptr, b2 *uint32, panel2 uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·d32r6(SB), NOSPLIT, $0-72
-	MOVQ   pairs+0(FP), AX
-	MOVQ   rsa+16(FP), CX
-	MOVQ   b+24(FP), DX
-	MOVQ   panel+32(FP), BX
-	ADDQ   DX, BX
-	MOVQ   a+8(FP), SI
-	LEAQ   (SI)(CX*2), DI
-	ADDQ   CX, DI
+TEXT ·d32r6(SB), NOSPLIT, $0-112
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -3390,9 +3749,17 @@ TEXT ·d32r6(SB), NOSPLIT, $0-72
 	VPXORD Z9, Z9, Z9
 	VPXORD Z10, Z10, Z10
 	VPXORD Z11, Z11, Z11
-	MOVQ   ahead+64(FP), R8
-	MOVQ   c+40(FP), R9
-	MOVQ   ldc+48(FP), R10
+	MOVQ   pairs+0(FP), AX
+	MOVQ   rsa+16(FP), CX
+	MOVQ   b+24(FP), DX
+	MOVQ   panel+32(FP), BX
+	ADDQ   DX, BX
+	MOVQ   a+8(FP), SI
+	LEAQ   (SI)(CX*2), DI
+	ADDQ   CX, DI
+	MOVQ   ahead+104(FP), R8
+	MOVQ   c+80(FP), R9
+	MOVQ   ldc+88(FP), R10
 	CMPQ   AX, $0x18
 	JL     d32r6_short
 	MOVQ   $0x00000006, R11
@@ -3844,7 +4211,7 @@ d32r6_main:
 
 d32r6_rest:
 	ANDQ $0x03, AX
-	JE   d32r6_store
+	JE   d32r6_second
 
 d32r6_loop:
 	VMOVUPS      (DX), Z28
@@ -3900,11 +4267,76 @@ d32r6_loop:
 	DECQ AX
 	JNE  d32r6_loop
 
+d32r6_second:
+	MOVQ  more+40(FP), AX
+	TESTQ AX, AX
+	JE    d32r6_store
+	MOVQ  more+40(FP), AX
+	MOVQ  rsa2+56(FP), CX
+	MOVQ  b2+64(FP), DX
+	MOVQ  panel2+72(FP), BX
+	ADDQ  DX, BX
+	MOVQ  a2+48(FP), SI
+	LEAQ  (SI)(CX*2), DI
+	ADDQ  CX, DI
+
+d32r6_more_pairs:
+	VMOVUPS      (DX), Z28
+	ADDQ         $0x40, DX
+	VMOVUPS      (BX), Z29
+	ADDQ         $0x40, BX
+	VBROADCASTSS (SI), Z30
+
+	// VDPBF16PS Z30, Z28, Z0
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+
+	// VDPBF16PS Z30, Z29, Z1
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS (SI)(CX*1), Z30
+
+	// VDPBF16PS Z30, Z28, Z2
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+
+	// VDPBF16PS Z30, Z29, Z3
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS (SI)(CX*2), Z30
+
+	// VDPBF16PS Z30, Z28, Z4
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+
+	// VDPBF16PS Z30, Z29, Z5
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xee
+	VBROADCASTSS (DI), Z30
+
+	// VDPBF16PS Z30, Z28, Z6
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xf6
+
+	// VDPBF16PS Z30, Z29, Z7
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xfe
+	VBROADCASTSS (DI)(CX*1), Z30
+
+	// VDPBF16PS Z30, Z28, Z8
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+
+	// VDPBF16PS Z30, Z29, Z9
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS (DI)(CX*2), Z30
+
+	// VDPBF16PS Z30, Z28, Z10
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+
+	// VDPBF16PS Z30, Z29, Z11
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	ADDQ $0x04, SI
+	ADDQ $0x04, DI
+	DECQ AX
+	JNE  d32r6_more_pairs
+
 d32r6_store:
-	MOVQ         c+40(FP), AX
-	MOVQ         ldc+48(FP), CX
-	VBROADCASTSS alpha+56(FP), Z30
-	MOVB         add+60(FP), DL
+	MOVQ         c+80(FP), AX
+	MOVQ         ldc+88(FP), CX
+	VBROADCASTSS alpha+96(FP), Z30
+	MOVB         add+100(FP), DL
 	TESTB        DL, DL
 	JE           d32r6_overwrite
 	VFMADD213PS  (AX), Z30, Z0
@@ -3974,9 +4406,15 @@ d32r6_overwrite:
 	VZEROUPPER
 	RET
 
-// func d16r6(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
+// func d16r6(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, more int, a2 *uint16, rsa2 uintptr, b2 *uint32, panel2 uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·d16r6(SB), NOSPLIT, $0-72
+TEXT ·d16r6(SB), NOSPLIT, $0-112
+	VPXORD Z0, Z0, Z0
+	VPXORD Z2, Z2, Z2
+	VPXORD Z4, Z4, Z4
+	VPXORD Z6, Z6, Z6
+	VPXORD Z8, Z8, Z8
+	VPXORD Z10, Z10, Z10
 	MOVQ   pairs+0(FP), AX
 	MOVQ   rsa+16(FP), CX
 	MOVQ   b+24(FP), DX
@@ -3985,15 +4423,9 @@ TEXT ·d16r6(SB), NOSPLIT, $0-72
 	MOVQ   a+8(FP), BX
 	LEAQ   (BX)(CX*2), SI
 	ADDQ   CX, SI
-	VPXORD Z0, Z0, Z0
-	VPXORD Z2, Z2, Z2
-	VPXORD Z4, Z4, Z4
-	VPXORD Z6, Z6, Z6
-	VPXORD Z8, Z8, Z8
-	VPXORD Z10, Z10, Z10
-	MOVQ   ahead+64(FP), DI
-	MOVQ   c+40(FP), R8
-	MOVQ   ldc+48(FP), R9
+	MOVQ   ahead+104(FP), DI
+	MOVQ   c+80(FP), R8
+	MOVQ   ldc+88(FP), R9
 	CMPQ   AX, $0x18
 	JL     d16r6_short
 	MOVQ   $0x00000006, R10
@@ -4270,7 +4702,7 @@ d16r6_main:
 
 d16r6_rest:
 	ANDQ $0x03, AX
-	JE   d16r6_store
+	JE   d16r6_second
 
 d16r6_loop:
 	VMOVUPS      (DX), Z28
@@ -4305,11 +4737,56 @@ d16r6_loop:
 	DECQ AX
 	JNE  d16r6_loop
 
+d16r6_second:
+	MOVQ  more+40(FP), AX
+	TESTQ AX, AX
+	JE    d16r6_store
+	MOVQ  more+40(FP), AX
+	MOVQ  rsa2+56(FP), CX
+	MOVQ  b2+64(FP), DX
+	MOVQ  panel2+72(FP), BX
+	ADDQ  DX, BX
+	MOVQ  a2+48(FP), BX
+	LEAQ  (BX)(CX*2), SI
+	ADDQ  CX, SI
+
+d16r6_more_pairs:
+	VMOVUPS      (DX), Z28
+	ADDQ         $0x40, DX
+	VBROADCASTSS (BX), Z30
+
+	// VDPBF16PS Z30, Z28, Z0
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	VBROADCASTSS (BX)(CX*1), Z30
+
+	// VDPBF16PS Z30, Z28, Z2
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	VBROADCASTSS (BX)(CX*2), Z30
+
+	// VDPBF16PS Z30, Z28, Z4
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+	VBROADCASTSS (SI), Z30
+
+	// VDPBF16PS Z30, Z28, Z6
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xf6
+	VBROADCASTSS (SI)(CX*1), Z30
+
+	// VDPBF16PS Z30, Z28, Z8
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	VBROADCASTSS (SI)(CX*2), Z30
+
+	// VDPBF16PS Z30, Z28, Z10
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	ADDQ $0x04, BX
+	ADDQ $0x04, SI
+	DECQ AX
+	JNE  d16r6_more_pairs
+
 d16r6_store:
-	MOVQ         c+40(FP), AX
-	MOVQ         ldc+48(FP), CX
-	VBROADCASTSS alpha+56(FP), Z30
-	MOVB         add+60(FP), DL
+	MOVQ         c+80(FP), AX
+	MOVQ         ldc+88(FP), CX
+	VBROADCASTSS alpha+96(FP), Z30
+	MOVB         add+100(FP), DL
 	TESTB        DL, DL
 	JE           d16r6_overwrite
 	VFMADD213PS  (AX), Z30, Z0
@@ -4355,19 +4832,9 @@ d16r6_overwrite:
 	VZEROUPPER
 	RET
 
-// func d32r7(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
+// func d32r7(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, more int, a2 *uint16, rsa2 uintptr, b2 *uint32, panel2 uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·d32r7(SB), NOSPLIT, $0-72
-	MOVQ   pairs+0(FP), AX
-	MOVQ   rsa+16(FP), CX
-	MOVQ   b+24(FP), DX
-	MOVQ   panel+32(FP), BX
-	ADDQ   DX, BX
-	MOVQ   a+8(FP), SI
-	LEAQ   (SI)(CX*2), DI
-	ADDQ   CX, DI
-	LEAQ   (DI)(CX*2), R8
-	ADDQ   CX, R8
+TEXT ·d32r7(SB), NOSPLIT, $0-112
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -4382,9 +4849,19 @@ TEXT ·d32r7(SB), NOSPLIT, $0-72
 	VPXORD Z11, Z11, Z11
 	VPXORD Z12, Z12, Z12
 	VPXORD Z13, Z13, Z13
-	MOVQ   ahead+64(FP), R9
-	MOVQ   c+40(FP), R10
-	MOVQ   ldc+48(FP), R11
+	MOVQ   pairs+0(FP), AX
+	MOVQ   rsa+16(FP), CX
+	MOVQ   b+24(FP), DX
+	MOVQ   panel+32(FP), BX
+	ADDQ   DX, BX
+	MOVQ   a+8(FP), SI
+	LEAQ   (SI)(CX*2), DI
+	ADDQ   CX, DI
+	LEAQ   (DI)(CX*2), R8
+	ADDQ   CX, R8
+	MOVQ   ahead+104(FP), R9
+	MOVQ   c+80(FP), R10
+	MOVQ   ldc+88(FP), R11
 	CMPQ   AX, $0x1c
 	JL     d32r7_short
 	MOVQ   $0x00000007, R12
@@ -4903,7 +5380,7 @@ d32r7_main:
 
 d32r7_rest:
 	ANDQ $0x03, AX
-	JE   d32r7_store
+	JE   d32r7_second
 
 d32r7_loop:
 	VMOVUPS      (DX), Z28
@@ -4967,11 +5444,86 @@ d32r7_loop:
 	DECQ AX
 	JNE  d32r7_loop
 
+d32r7_second:
+	MOVQ  more+40(FP), AX
+	TESTQ AX, AX
+	JE    d32r7_store
+	MOVQ  more+40(FP), AX
+	MOVQ  rsa2+56(FP), CX
+	MOVQ  b2+64(FP), DX
+	MOVQ  panel2+72(FP), BX
+	ADDQ  DX, BX
+	MOVQ  a2+48(FP), SI
+	LEAQ  (SI)(CX*2), DI
+	ADDQ  CX, DI
+	LEAQ  (DI)(CX*2), R8
+	ADDQ  CX, R8
+
+d32r7_more_pairs:
+	VMOVUPS      (DX), Z28
+	ADDQ         $0x40, DX
+	VMOVUPS      (BX), Z29
+	ADDQ         $0x40, BX
+	VBROADCASTSS (SI), Z30
+
+	// VDPBF16PS Z30, Z28, Z0
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+
+	// VDPBF16PS Z30, Z29, Z1
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS (SI)(CX*1), Z30
+
+	// VDPBF16PS Z30, Z28, Z2
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+
+	// VDPBF16PS Z30, Z29, Z3
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS (SI)(CX*2), Z30
+
+	// VDPBF16PS Z30, Z28, Z4
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+
+	// VDPBF16PS Z30, Z29, Z5
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xee
+	VBROADCASTSS (DI), Z30
+
+	// VDPBF16PS Z30, Z28, Z6
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xf6
+
+	// VDPBF16PS Z30, Z29, Z7
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xfe
+	VBROADCASTSS (DI)(CX*1), Z30
+
+	// VDPBF16PS Z30, Z28, Z8
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+
+	// VDPBF16PS Z30, Z29, Z9
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS (DI)(CX*2), Z30
+
+	// VDPBF16PS Z30, Z28, Z10
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+
+	// VDPBF16PS Z30, Z29, Z11
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS (R8), Z30
+
+	// VDPBF16PS Z30, Z28, Z12
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+
+	// VDPBF16PS Z30, Z29, Z13
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xee
+	ADDQ $0x04, SI
+	ADDQ $0x04, DI
+	ADDQ $0x04, R8
+	DECQ AX
+	JNE  d32r7_more_pairs
+
 d32r7_store:
-	MOVQ         c+40(FP), AX
-	MOVQ         ldc+48(FP), CX
-	VBROADCASTSS alpha+56(FP), Z30
-	MOVB         add+60(FP), DL
+	MOVQ         c+80(FP), AX
+	MOVQ         ldc+88(FP), CX
+	VBROADCASTSS alpha+96(FP), Z30
+	MOVB         add+100(FP), DL
 	TESTB        DL, DL
 	JE           d32r7_overwrite
 	VFMADD213PS  (AX), Z30, Z0
@@ -5051,9 +5603,16 @@ d32r7_overwrite:
 	VZEROUPPER
 	RET
 
-// func d16r7(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
+// func d16r7(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, more int, a2 *uint16, rsa2 uintptr, b2 *uint32, panel2 uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·d16r7(SB), NOSPLIT, $0-72
+TEXT ·d16r7(SB), NOSPLIT, $0-112
+	VPXORD Z0, Z0, Z0
+	VPXORD Z2, Z2, Z2
+	VPXORD Z4, Z4, Z4
+	VPXORD Z6, Z6, Z6
+	VPXORD Z8, Z8, Z8
+	VPXORD Z10, Z10, Z10
+	VPXORD Z12, Z12, Z12
 	MOVQ   pairs+0(FP), AX
 	MOVQ   rsa+16(FP), CX
 	MOVQ   b+24(FP), DX
@@ -5064,16 +5623,9 @@ TEXT ·d16r7(SB), NOSPLIT, $0-72
 	ADDQ   CX, SI
 	LEAQ   (SI)(CX*2), DI
 	ADDQ   CX, DI
-	VPXORD Z0, Z0, Z0
-	VPXORD Z2, Z2, Z2
-	VPXORD Z4, Z4, Z4
-	VPXORD Z6, Z6, Z6
-	VPXORD Z8, Z8, Z8
-	VPXORD Z10, Z10, Z10
-	VPXORD Z12, Z12, Z12
-	MOVQ   ahead+64(FP), R8
-	MOVQ   c+40(FP), R9
-	MOVQ   ldc+48(FP), R10
+	MOVQ   ahead+104(FP), R8
+	MOVQ   c+80(FP), R9
+	MOVQ   ldc+88(FP), R10
 	CMPQ   AX, $0x1c
 	JL     d16r7_short
 	MOVQ   $0x00000007, R11
@@ -5392,7 +5944,7 @@ d16r7_main:
 
 d16r7_rest:
 	ANDQ $0x03, AX
-	JE   d16r7_store
+	JE   d16r7_second
 
 d16r7_loop:
 	VMOVUPS      (DX), Z28
@@ -5432,11 +5984,63 @@ d16r7_loop:
 	DECQ AX
 	JNE  d16r7_loop
 
+d16r7_second:
+	MOVQ  more+40(FP), AX
+	TESTQ AX, AX
+	JE    d16r7_store
+	MOVQ  more+40(FP), AX
+	MOVQ  rsa2+56(FP), CX
+	MOVQ  b2+64(FP), DX
+	MOVQ  panel2+72(FP), BX
+	ADDQ  DX, BX
+	MOVQ  a2+48(FP), BX
+	LEAQ  (BX)(CX*2), SI
+	ADDQ  CX, SI
+	LEAQ  (SI)(CX*2), DI
+	ADDQ  CX, DI
+
+d16r7_more_pairs:
+	VMOVUPS      (DX), Z28
+	ADDQ         $0x40, DX
+	VBROADCASTSS (BX), Z30
+
+	// VDPBF16PS Z30, Z28, Z0
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	VBROADCASTSS (BX)(CX*1), Z30
+
+	// VDPBF16PS Z30, Z28, Z2
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	VBROADCASTSS (BX)(CX*2), Z30
+
+	// VDPBF16PS Z30, Z28, Z4
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+	VBROADCASTSS (SI), Z30
+
+	// VDPBF16PS Z30, Z28, Z6
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xf6
+	VBROADCASTSS (SI)(CX*1), Z30
+
+	// VDPBF16PS Z30, Z28, Z8
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	VBROADCASTSS (SI)(CX*2), Z30
+
+	// VDPBF16PS Z30, Z28, Z10
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	VBROADCASTSS (DI), Z30
+
+	// VDPBF16PS Z30, Z28, Z12
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+	ADDQ $0x04, BX
+	ADDQ $0x04, SI
+	ADDQ $0x04, DI
+	DECQ AX
+	JNE  d16r7_more_pairs
+
 d16r7_store:
-	MOVQ         c+40(FP), AX
-	MOVQ         ldc+48(FP), CX
-	VBROADCASTSS alpha+56(FP), Z30
-	MOVB         add+60(FP), DL
+	MOVQ         c+80(FP), AX
+	MOVQ         ldc+88(FP), CX
+	VBROADCASTSS alpha+96(FP), Z30
+	MOVB         add+100(FP), DL
 	TESTB        DL, DL
 	JE           d16r7_overwrite
 	VFMADD213PS  (AX), Z30, Z0
@@ -5488,19 +6092,9 @@ d16r7_overwrite:
 	VZEROUPPER
 	RET
 
-// func d32r8(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
+// func d32r8(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, more int, a2 *uint16, rsa2 uintptr, b2 *uint32, panel2 uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·d32r8(SB), NOSPLIT, $0-72
-	MOVQ   pairs+0(FP), AX
-	MOVQ   rsa+16(FP), CX
-	MOVQ   b+24(FP), DX
-	MOVQ   panel+32(FP), BX
-	ADDQ   DX, BX
-	MOVQ   a+8(FP), SI
-	LEAQ   (SI)(CX*2), DI
-	ADDQ   CX, DI
-	LEAQ   (DI)(CX*2), R8
-	ADDQ   CX, R8
+TEXT ·d32r8(SB), NOSPLIT, $0-112
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -5517,9 +6111,19 @@ TEXT ·d32r8(SB), NOSPLIT, $0-72
 	VPXORD Z13, Z13, Z13
 	VPXORD Z14, Z14, Z14
 	VPXORD Z15, Z15, Z15
-	MOVQ   ahead+64(FP), R9
-	MOVQ   c+40(FP), R10
-	MOVQ   ldc+48(FP), R11
+	MOVQ   pairs+0(FP), AX
+	MOVQ   rsa+16(FP), CX
+	MOVQ   b+24(FP), DX
+	MOVQ   panel+32(FP), BX
+	ADDQ   DX, BX
+	MOVQ   a+8(FP), SI
+	LEAQ   (SI)(CX*2), DI
+	ADDQ   CX, DI
+	LEAQ   (DI)(CX*2), R8
+	ADDQ   CX, R8
+	MOVQ   ahead+104(FP), R9
+	MOVQ   c+80(FP), R10
+	MOVQ   ldc+88(FP), R11
 	CMPQ   AX, $0x20
 	JL     d32r8_short
 	MOVQ   $0x00000008, R12
@@ -6097,7 +6701,7 @@ d32r8_main:
 
 d32r8_rest:
 	ANDQ $0x03, AX
-	JE   d32r8_store
+	JE   d32r8_second
 
 d32r8_loop:
 	VMOVUPS      (DX), Z28
@@ -6168,11 +6772,93 @@ d32r8_loop:
 	DECQ AX
 	JNE  d32r8_loop
 
+d32r8_second:
+	MOVQ  more+40(FP), AX
+	TESTQ AX, AX
+	JE    d32r8_store
+	MOVQ  more+40(FP), AX
+	MOVQ  rsa2+56(FP), CX
+	MOVQ  b2+64(FP), DX
+	MOVQ  panel2+72(FP), BX
+	ADDQ  DX, BX
+	MOVQ  a2+48(FP), SI
+	LEAQ  (SI)(CX*2), DI
+	ADDQ  CX, DI
+	LEAQ  (DI)(CX*2), R8
+	ADDQ  CX, R8
+
+d32r8_more_pairs:
+	VMOVUPS      (DX), Z28
+	ADDQ         $0x40, DX
+	VMOVUPS      (BX), Z29
+	ADDQ         $0x40, BX
+	VBROADCASTSS (SI), Z30
+
+	// VDPBF16PS Z30, Z28, Z0
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+
+	// VDPBF16PS Z30, Z29, Z1
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS (SI)(CX*1), Z30
+
+	// VDPBF16PS Z30, Z28, Z2
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+
+	// VDPBF16PS Z30, Z29, Z3
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS (SI)(CX*2), Z30
+
+	// VDPBF16PS Z30, Z28, Z4
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+
+	// VDPBF16PS Z30, Z29, Z5
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xee
+	VBROADCASTSS (DI), Z30
+
+	// VDPBF16PS Z30, Z28, Z6
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xf6
+
+	// VDPBF16PS Z30, Z29, Z7
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xfe
+	VBROADCASTSS (DI)(CX*1), Z30
+
+	// VDPBF16PS Z30, Z28, Z8
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+
+	// VDPBF16PS Z30, Z29, Z9
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS (DI)(CX*2), Z30
+
+	// VDPBF16PS Z30, Z28, Z10
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+
+	// VDPBF16PS Z30, Z29, Z11
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS (R8), Z30
+
+	// VDPBF16PS Z30, Z28, Z12
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+
+	// VDPBF16PS Z30, Z29, Z13
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xee
+	VBROADCASTSS (R8)(CX*1), Z30
+
+	// VDPBF16PS Z30, Z28, Z14
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xf6
+
+	// VDPBF16PS Z30, Z29, Z15
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xfe
+	ADDQ $0x04, SI
+	ADDQ $0x04, DI
+	ADDQ $0x04, R8
+	DECQ AX
+	JNE  d32r8_more_pairs
+
 d32r8_store:
-	MOVQ         c+40(FP), AX
-	MOVQ         ldc+48(FP), CX
-	VBROADCASTSS alpha+56(FP), Z30
-	MOVB         add+60(FP), DL
+	MOVQ         c+80(FP), AX
+	MOVQ         ldc+88(FP), CX
+	VBROADCASTSS alpha+96(FP), Z30
+	MOVB         add+100(FP), DL
 	TESTB        DL, DL
 	JE           d32r8_overwrite
 	VFMADD213PS  (AX), Z30, Z0
@@ -6262,9 +6948,17 @@ d32r8_overwrite:
 	VZEROUPPER
 	RET
 
-// func d16r8(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
+// func d16r8(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, more int, a2 *uint16, rsa2 uintptr, b2 *uint32, panel2 uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·d16r8(SB), NOSPLIT, $0-72
+TEXT ·d16r8(SB), NOSPLIT, $0-112
+	VPXORD Z0, Z0, Z0
+	VPXORD Z2, Z2, Z2
+	VPXORD Z4, Z4, Z4
+	VPXORD Z6, Z6, Z6
+	VPXORD Z8, Z8, Z8
+	VPXORD Z10, Z10, Z10
+	VPXORD Z12, Z12, Z12
+	VPXORD Z14, Z14, Z14
 	MOVQ   pairs+0(FP), AX
 	MOVQ   rsa+16(FP), CX
 	MOVQ   b+24(FP), DX
@@ -6275,17 +6969,9 @@ TEXT ·d16r8(SB), NOSPLIT, $0-72
 	ADDQ   CX, SI
 	LEAQ   (SI)(CX*2), DI
 	ADDQ   CX, DI
-	VPXORD Z0, Z0, Z0
-	VPXORD Z2, Z2, Z2
-	VPXORD Z4, Z4, Z4
-	VPXORD Z6, Z6, Z6
-	VPXORD Z8, Z8, Z8
-	VPXORD Z10, Z10, Z10
-	VPXORD Z12, Z12, Z12
-	VPXORD Z14, Z14, Z14
-	MOVQ   ahead+64(FP), R8
-	MOVQ   c+40(FP), R9
-	MOVQ   ldc+48(FP), R10
+	MOVQ   ahead+104(FP), R8
+	MOVQ   c+80(FP), R9
+	MOVQ   ldc+88(FP), R10
 	CMPQ   AX, $0x20
 	JL     d16r8_short
 	MOVQ   $0x00000008, R11
@@ -6638,7 +7324,7 @@ d16r8_main:
 
 d16r8_rest:
 	ANDQ $0x03, AX
-	JE   d16r8_store
+	JE   d16r8_second
 
 d16r8_loop:
 	VMOVUPS      (DX), Z28
@@ -6682,11 +7368,67 @@ d16r8_loop:
 	DECQ AX
 	JNE  d16r8_loop
 
+d16r8_second:
+	MOVQ  more+40(FP), AX
+	TESTQ AX, AX
+	JE    d16r8_store
+	MOVQ  more+40(FP), AX
+	MOVQ  rsa2+56(FP), CX
+	MOVQ  b2+64(FP), DX
+	MOVQ  panel2+72(FP), BX
+	ADDQ  DX, BX
+	MOVQ  a2+48(FP), BX
+	LEAQ  (BX)(CX*2), SI
+	ADDQ  CX, SI
+	LEAQ  (SI)(CX*2), DI
+	ADDQ  CX, DI
+
+d16r8_more_pairs:
+	VMOVUPS      (DX), Z28
+	ADDQ         $0x40, DX
+	VBROADCASTSS (BX), Z30
+
+	// VDPBF16PS Z30, Z28, Z0
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	VBROADCASTSS (BX)(CX*1), Z30
+
+	// VDPBF16PS Z30, Z28, Z2
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	VBROADCASTSS (BX)(CX*2), Z30
+
+	// VDPBF16PS Z30, Z28, Z4
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+	VBROADCASTSS (SI), Z30
+
+	// VDPBF16PS Z30, Z28, Z6
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xf6
+	VBROADCASTSS (SI)(CX*1), Z30
+
+	// VDPBF16PS Z30, Z28, Z8
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	VBROADCASTSS (SI)(CX*2), Z30
+
+	// VDPBF16PS Z30, Z28, Z10
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	VBROADCASTSS (DI), Z30
+
+	// VDPBF16PS Z30, Z28, Z12
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+	VBROADCASTSS (DI)(CX*1), Z30
+
+	// VDPBF16PS Z30, Z28, Z14
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xf6
+	ADDQ $0x04, BX
+	ADDQ $0x04, SI
+	ADDQ $0x04, DI
+	DECQ AX
+	JNE  d16r8_more_pairs
+
 d16r8_store:
-	MOVQ         c+40(FP), AX
-	MOVQ         ldc+48(FP), CX
-	VBROADCASTSS alpha+56(FP), Z30
-	MOVB         add+60(FP), DL
+	MOVQ         c+80(FP), AX
+	MOVQ         ldc+88(FP), CX
+	VBROADCASTSS alpha+96(FP), Z30
+	MOVB         add+100(FP), DL
 	TESTB        DL, DL
 	JE           d16r8_overwrite
 	VFMADD213PS  (AX), Z30, Z0
@@ -6744,19 +7486,9 @@ d16r8_overwrite:
 	VZEROUPPER
 	RET
 
-// func d32r9(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
+// func d32r9(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, more int, a2 *uint16, rsa2 uintptr, b2 *uint32, panel2 uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·d32r9(SB), NOSPLIT, $0-72
-	MOVQ   pairs+0(FP), AX
-	MOVQ   rsa+16(FP), CX
-	MOVQ   b+24(FP), DX
-	MOVQ   panel+32(FP), BX
-	ADDQ   DX, BX
-	MOVQ   a+8(FP), SI
-	LEAQ   (SI)(CX*2), DI
-	ADDQ   CX, DI
-	LEAQ   (DI)(CX*2), R8
-	ADDQ   CX, R8
+TEXT ·d32r9(SB), NOSPLIT, $0-112
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -6775,9 +7507,19 @@ TEXT ·d32r9(SB), NOSPLIT, $0-72
 	VPXORD Z15, Z15, Z15
 	VPXORD Z16, Z16, Z16
 	VPXORD Z17, Z17, Z17
-	MOVQ   ahead+64(FP), R9
-	MOVQ   c+40(FP), R10
-	MOVQ   ldc+48(FP), R11
+	MOVQ   pairs+0(FP), AX
+	MOVQ   rsa+16(FP), CX
+	MOVQ   b+24(FP), DX
+	MOVQ   panel+32(FP), BX
+	ADDQ   DX, BX
+	MOVQ   a+8(FP), SI
+	LEAQ   (SI)(CX*2), DI
+	ADDQ   CX, DI
+	LEAQ   (DI)(CX*2), R8
+	ADDQ   CX, R8
+	MOVQ   ahead+104(FP), R9
+	MOVQ   c+80(FP), R10
+	MOVQ   ldc+88(FP), R11
 	CMPQ   AX, $0x24
 	JL     d32r9_short
 	MOVQ   $0x00000009, R12
@@ -7414,7 +8156,7 @@ d32r9_main:
 
 d32r9_rest:
 	ANDQ $0x03, AX
-	JE   d32r9_store
+	JE   d32r9_second
 
 d32r9_loop:
 	VMOVUPS      (DX), Z28
@@ -7492,11 +8234,100 @@ d32r9_loop:
 	DECQ AX
 	JNE  d32r9_loop
 
+d32r9_second:
+	MOVQ  more+40(FP), AX
+	TESTQ AX, AX
+	JE    d32r9_store
+	MOVQ  more+40(FP), AX
+	MOVQ  rsa2+56(FP), CX
+	MOVQ  b2+64(FP), DX
+	MOVQ  panel2+72(FP), BX
+	ADDQ  DX, BX
+	MOVQ  a2+48(FP), SI
+	LEAQ  (SI)(CX*2), DI
+	ADDQ  CX, DI
+	LEAQ  (DI)(CX*2), R8
+	ADDQ  CX, R8
+
+d32r9_more_pairs:
+	VMOVUPS      (DX), Z28
+	ADDQ         $0x40, DX
+	VMOVUPS      (BX), Z29
+	ADDQ         $0x40, BX
+	VBROADCASTSS (SI), Z30
+
+	// VDPBF16PS Z30, Z28, Z0
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+
+	// VDPBF16PS Z30, Z29, Z1
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS (SI)(CX*1), Z30
+
+	// VDPBF16PS Z30, Z28, Z2
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+
+	// VDPBF16PS Z30, Z29, Z3
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS (SI)(CX*2), Z30
+
+	// VDPBF16PS Z30, Z28, Z4
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+
+	// VDPBF16PS Z30, Z29, Z5
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xee
+	VBROADCASTSS (DI), Z30
+
+	// VDPBF16PS Z30, Z28, Z6
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xf6
+
+	// VDPBF16PS Z30, Z29, Z7
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xfe
+	VBROADCASTSS (DI)(CX*1), Z30
+
+	// VDPBF16PS Z30, Z28, Z8
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+
+	// VDPBF16PS Z30, Z29, Z9
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS (DI)(CX*2), Z30
+
+	// VDPBF16PS Z30, Z28, Z10
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+
+	// VDPBF16PS Z30, Z29, Z11
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS (R8), Z30
+
+	// VDPBF16PS Z30, Z28, Z12
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+
+	// VDPBF16PS Z30, Z29, Z13
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xee
+	VBROADCASTSS (R8)(CX*1), Z30
+
+	// VDPBF16PS Z30, Z28, Z14
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xf6
+
+	// VDPBF16PS Z30, Z29, Z15
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xfe
+	VBROADCASTSS (R8)(CX*2), Z30
+
+	// VDPBF16PS Z30, Z28, Z16
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+
+	// VDPBF16PS Z30, Z29, Z17
+	BYTE $0x62; BYTE $0x82; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	ADDQ $0x04, SI
+	ADDQ $0x04, DI
+	ADDQ $0x04, R8
+	DECQ AX
+	JNE  d32r9_more_pairs
+
 d32r9_store:
-	MOVQ         c+40(FP), AX
-	MOVQ         ldc+48(FP), CX
-	VBROADCASTSS alpha+56(FP), Z30
-	MOVB         add+60(FP), DL
+	MOVQ         c+80(FP), AX
+	MOVQ         ldc+88(FP), CX
+	VBROADCASTSS alpha+96(FP), Z30
+	MOVB         add+100(FP), DL
 	TESTB        DL, DL
 	JE           d32r9_overwrite
 	VFMADD213PS  (AX), Z30, Z0
@@ -7596,9 +8427,18 @@ d32r9_overwrite:
 	VZEROUPPER
 	RET
 
-// func d16r9(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
+// func d16r9(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, more int, a2 *uint16, rsa2 uintptr, b2 *uint32, panel2 uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·d16r9(SB), NOSPLIT, $0-72
+TEXT ·d16r9(SB), NOSPLIT, $0-112
+	VPXORD Z0, Z0, Z0
+	VPXORD Z2, Z2, Z2
+	VPXORD Z4, Z4, Z4
+	VPXORD Z6, Z6, Z6
+	VPXORD Z8, Z8, Z8
+	VPXORD Z10, Z10, Z10
+	VPXORD Z12, Z12, Z12
+	VPXORD Z14, Z14, Z14
+	VPXORD Z16, Z16, Z16
 	MOVQ   pairs+0(FP), AX
 	MOVQ   rsa+16(FP), CX
 	MOVQ   b+24(FP), DX
@@ -7609,18 +8449,9 @@ TEXT ·d16r9(SB), NOSPLIT, $0-72
 	ADDQ   CX, SI
 	LEAQ   (SI)(CX*2), DI
 	ADDQ   CX, DI
-	VPXORD Z0, Z0, Z0
-	VPXORD Z2, Z2, Z2
-	VPXORD Z4, Z4, Z4
-	VPXORD Z6, Z6, Z6
-	VPXORD Z8, Z8, Z8
-	VPXORD Z10, Z10, Z10
-	VPXORD Z12, Z12, Z12
-	VPXORD Z14, Z14, Z14
-	VPXORD Z16, Z16, Z16
-	MOVQ   ahead+64(FP), R8
-	MOVQ   c+40(FP), R9
-	MOVQ   ldc+48(FP), R10
+	MOVQ   ahead+104(FP), R8
+	MOVQ   c+80(FP), R9
+	MOVQ   ldc+88(FP), R10
 	CMPQ   AX, $0x24
 	JL     d16r9_short
 	MOVQ   $0x00000009, R11
@@ -8007,7 +8838,7 @@ d16r9_main:
 
 d16r9_rest:
 	ANDQ $0x03, AX
-	JE   d16r9_store
+	JE   d16r9_second
 
 d16r9_loop:
 	VMOVUPS      (DX), Z28
@@ -8055,11 +8886,71 @@ d16r9_loop:
 	DECQ AX
 	JNE  d16r9_loop
 
+d16r9_second:
+	MOVQ  more+40(FP), AX
+	TESTQ AX, AX
+	JE    d16r9_store
+	MOVQ  more+40(FP), AX
+	MOVQ  rsa2+56(FP), CX
+	MOVQ  b2+64(FP), DX
+	MOVQ  panel2+72(FP), BX
+	ADDQ  DX, BX
+	MOVQ  a2+48(FP), BX
+	LEAQ  (BX)(CX*2), SI
+	ADDQ  CX, SI
+	LEAQ  (SI)(CX*2), DI
+	ADDQ  CX, DI
+
+d16r9_more_pairs:
+	VMOVUPS      (DX), Z28
+	ADDQ         $0x40, DX
+	VBROADCASTSS (BX), Z30
+
+	// VDPBF16PS Z30, Z28, Z0
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	VBROADCASTSS (BX)(CX*1), Z30
+
+	// VDPBF16PS Z30, Z28, Z2
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	VBROADCASTSS (BX)(CX*2), Z30
+
+	// VDPBF16PS Z30, Z28, Z4
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+	VBROADCASTSS (SI), Z30
+
+	// VDPBF16PS Z30, Z28, Z6
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xf6
+	VBROADCASTSS (SI)(CX*1), Z30
+
+	// VDPBF16PS Z30, Z28, Z8
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	VBROADCASTSS (SI)(CX*2), Z30
+
+	// VDPBF16PS Z30, Z28, Z10
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	VBROADCASTSS (DI), Z30
+
+	// VDPBF16PS Z30, Z28, Z12
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+	VBROADCASTSS (DI)(CX*1), Z30
+
+	// VDPBF16PS Z30, Z28, Z14
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xf6
+	VBROADCASTSS (DI)(CX*2), Z30
+
+	// VDPBF16PS Z30, Z28, Z16
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	ADDQ $0x04, BX
+	ADDQ $0x04, SI
+	ADDQ $0x04, DI
+	DECQ AX
+	JNE  d16r9_more_pairs
+
 d16r9_store:
-	MOVQ         c+40(FP), AX
-	MOVQ         ldc+48(FP), CX
-	VBROADCASTSS alpha+56(FP), Z30
-	MOVB         add+60(FP), DL
+	MOVQ         c+80(FP), AX
+	MOVQ         ldc+88(FP), CX
+	VBROADCASTSS alpha+96(FP), Z30
+	MOVB         add+100(FP), DL
 	TESTB        DL, DL
 	JE           d16r9_overwrite
 	VFMADD213PS  (AX), Z30, Z0
@@ -8123,21 +9014,9 @@ d16r9_overwrite:
 	VZEROUPPER
 	RET
 
-// func d32r10(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
+// func d32r10(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, more int, a2 *uint16, rsa2 uintptr, b2 *uint32, panel2 uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·d32r10(SB), NOSPLIT, $0-72
-	MOVQ   pairs+0(FP), AX
-	MOVQ   rsa+16(FP), CX
-	MOVQ   b+24(FP), DX
-	MOVQ   panel+32(FP), BX
-	ADDQ   DX, BX
-	MOVQ   a+8(FP), SI
-	LEAQ   (SI)(CX*2), DI
-	ADDQ   CX, DI
-	LEAQ   (DI)(CX*2), R8
-	ADDQ   CX, R8
-	LEAQ   (R8)(CX*2), R9
-	ADDQ   CX, R9
+TEXT ·d32r10(SB), NOSPLIT, $0-112
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -8158,9 +9037,21 @@ TEXT ·d32r10(SB), NOSPLIT, $0-72
 	VPXORD Z17, Z17, Z17
 	VPXORD Z18, Z18, Z18
 	VPXORD Z19, Z19, Z19
-	MOVQ   ahead+64(FP), R10
-	MOVQ   c+40(FP), R11
-	MOVQ   ldc+48(FP), R12
+	MOVQ   pairs+0(FP), AX
+	MOVQ   rsa+16(FP), CX
+	MOVQ   b+24(FP), DX
+	MOVQ   panel+32(FP), BX
+	ADDQ   DX, BX
+	MOVQ   a+8(FP), SI
+	LEAQ   (SI)(CX*2), DI
+	ADDQ   CX, DI
+	LEAQ   (DI)(CX*2), R8
+	ADDQ   CX, R8
+	LEAQ   (R8)(CX*2), R9
+	ADDQ   CX, R9
+	MOVQ   ahead+104(FP), R10
+	MOVQ   c+80(FP), R11
+	MOVQ   ldc+88(FP), R12
 	CMPQ   AX, $0x28
 	JL     d32r10_short
 	MOVQ   $0x0000000a, R13
@@ -8864,7 +9755,7 @@ d32r10_main:
 
 d32r10_rest:
 	ANDQ $0x03, AX
-	JE   d32r10_store
+	JE   d32r10_second
 
 d32r10_loop:
 	VMOVUPS      (DX), Z28
@@ -8950,11 +9841,110 @@ d32r10_loop:
 	DECQ AX
 	JNE  d32r10_loop
 
+d32r10_second:
+	MOVQ  more+40(FP), AX
+	TESTQ AX, AX
+	JE    d32r10_store
+	MOVQ  more+40(FP), AX
+	MOVQ  rsa2+56(FP), CX
+	MOVQ  b2+64(FP), DX
+	MOVQ  panel2+72(FP), BX
+	ADDQ  DX, BX
+	MOVQ  a2+48(FP), SI
+	LEAQ  (SI)(CX*2), DI
+	ADDQ  CX, DI
+	LEAQ  (DI)(CX*2), R8
+	ADDQ  CX, R8
+	LEAQ  (R8)(CX*2), R9
+	ADDQ  CX, R9
+
+d32r10_more_pairs:
+	VMOVUPS      (DX), Z28
+	ADDQ         $0x40, DX
+	VMOVUPS      (BX), Z29
+	ADDQ         $0x40, BX
+	VBROADCASTSS (SI), Z30
+
+	// VDPBF16PS Z30, Z28, Z0
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+
+	// VDPBF16PS Z30, Z29, Z1
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS (SI)(CX*1), Z30
+
+	// VDPBF16PS Z30, Z28, Z2
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+
+	// VDPBF16PS Z30, Z29, Z3
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS (SI)(CX*2), Z30
+
+	// VDPBF16PS Z30, Z28, Z4
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+
+	// VDPBF16PS Z30, Z29, Z5
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xee
+	VBROADCASTSS (DI), Z30
+
+	// VDPBF16PS Z30, Z28, Z6
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xf6
+
+	// VDPBF16PS Z30, Z29, Z7
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xfe
+	VBROADCASTSS (DI)(CX*1), Z30
+
+	// VDPBF16PS Z30, Z28, Z8
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+
+	// VDPBF16PS Z30, Z29, Z9
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS (DI)(CX*2), Z30
+
+	// VDPBF16PS Z30, Z28, Z10
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+
+	// VDPBF16PS Z30, Z29, Z11
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS (R8), Z30
+
+	// VDPBF16PS Z30, Z28, Z12
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+
+	// VDPBF16PS Z30, Z29, Z13
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xee
+	VBROADCASTSS (R8)(CX*1), Z30
+
+	// VDPBF16PS Z30, Z28, Z14
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xf6
+
+	// VDPBF16PS Z30, Z29, Z15
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xfe
+	VBROADCASTSS (R8)(CX*2), Z30
+
+	// VDPBF16PS Z30, Z28, Z16
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+
+	// VDPBF16PS Z30, Z29, Z17
+	BYTE $0x62; BYTE $0x82; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS (R9), Z30
+
+	// VDPBF16PS Z30, Z28, Z18
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+
+	// VDPBF16PS Z30, Z29, Z19
+	BYTE $0x62; BYTE $0x82; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	ADDQ $0x04, SI
+	ADDQ $0x04, DI
+	ADDQ $0x04, R8
+	ADDQ $0x04, R9
+	DECQ AX
+	JNE  d32r10_more_pairs
+
 d32r10_store:
-	MOVQ         c+40(FP), AX
-	MOVQ         ldc+48(FP), CX
-	VBROADCASTSS alpha+56(FP), Z30
-	MOVB         add+60(FP), DL
+	MOVQ         c+80(FP), AX
+	MOVQ         ldc+88(FP), CX
+	VBROADCASTSS alpha+96(FP), Z30
+	MOVB         add+100(FP), DL
 	TESTB        DL, DL
 	JE           d32r10_overwrite
 	VFMADD213PS  (AX), Z30, Z0
@@ -9064,9 +10054,19 @@ d32r10_overwrite:
 	VZEROUPPER
 	RET
 
-// func d16r10(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
+// func d16r10(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, more int, a2 *uint16, rsa2 uintptr, b2 *uint32, panel2 uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·d16r10(SB), NOSPLIT, $0-72
+TEXT ·d16r10(SB), NOSPLIT, $0-112
+	VPXORD Z0, Z0, Z0
+	VPXORD Z2, Z2, Z2
+	VPXORD Z4, Z4, Z4
+	VPXORD Z6, Z6, Z6
+	VPXORD Z8, Z8, Z8
+	VPXORD Z10, Z10, Z10
+	VPXORD Z12, Z12, Z12
+	VPXORD Z14, Z14, Z14
+	VPXORD Z16, Z16, Z16
+	VPXORD Z18, Z18, Z18
 	MOVQ   pairs+0(FP), AX
 	MOVQ   rsa+16(FP), CX
 	MOVQ   b+24(FP), DX
@@ -9079,19 +10079,9 @@ TEXT ·d16r10(SB), NOSPLIT, $0-72
 	ADDQ   CX, DI
 	LEAQ   (DI)(CX*2), R8
 	ADDQ   CX, R8
-	VPXORD Z0, Z0, Z0
-	VPXORD Z2, Z2, Z2
-	VPXORD Z4, Z4, Z4
-	VPXORD Z6, Z6, Z6
-	VPXORD Z8, Z8, Z8
-	VPXORD Z10, Z10, Z10
-	VPXORD Z12, Z12, Z12
-	VPXORD Z14, Z14, Z14
-	VPXORD Z16, Z16, Z16
-	VPXORD Z18, Z18, Z18
-	MOVQ   ahead+64(FP), R9
-	MOVQ   c+40(FP), R10
-	MOVQ   ldc+48(FP), R11
+	MOVQ   ahead+104(FP), R9
+	MOVQ   c+80(FP), R10
+	MOVQ   ldc+88(FP), R11
 	CMPQ   AX, $0x28
 	JL     d16r10_short
 	MOVQ   $0x0000000a, R12
@@ -9520,7 +10510,7 @@ d16r10_main:
 
 d16r10_rest:
 	ANDQ $0x03, AX
-	JE   d16r10_store
+	JE   d16r10_second
 
 d16r10_loop:
 	VMOVUPS      (DX), Z28
@@ -9573,11 +10563,78 @@ d16r10_loop:
 	DECQ AX
 	JNE  d16r10_loop
 
+d16r10_second:
+	MOVQ  more+40(FP), AX
+	TESTQ AX, AX
+	JE    d16r10_store
+	MOVQ  more+40(FP), AX
+	MOVQ  rsa2+56(FP), CX
+	MOVQ  b2+64(FP), DX
+	MOVQ  panel2+72(FP), BX
+	ADDQ  DX, BX
+	MOVQ  a2+48(FP), BX
+	LEAQ  (BX)(CX*2), SI
+	ADDQ  CX, SI
+	LEAQ  (SI)(CX*2), DI
+	ADDQ  CX, DI
+	LEAQ  (DI)(CX*2), R8
+	ADDQ  CX, R8
+
+d16r10_more_pairs:
+	VMOVUPS      (DX), Z28
+	ADDQ         $0x40, DX
+	VBROADCASTSS (BX), Z30
+
+	// VDPBF16PS Z30, Z28, Z0
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	VBROADCASTSS (BX)(CX*1), Z30
+
+	// VDPBF16PS Z30, Z28, Z2
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	VBROADCASTSS (BX)(CX*2), Z30
+
+	// VDPBF16PS Z30, Z28, Z4
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+	VBROADCASTSS (SI), Z30
+
+	// VDPBF16PS Z30, Z28, Z6
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xf6
+	VBROADCASTSS (SI)(CX*1), Z30
+
+	// VDPBF16PS Z30, Z28, Z8
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	VBROADCASTSS (SI)(CX*2), Z30
+
+	// VDPBF16PS Z30, Z28, Z10
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	VBROADCASTSS (DI), Z30
+
+	// VDPBF16PS Z30, Z28, Z12
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+	VBROADCASTSS (DI)(CX*1), Z30
+
+	// VDPBF16PS Z30, Z28, Z14
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xf6
+	VBROADCASTSS (DI)(CX*2), Z30
+
+	// VDPBF16PS Z30, Z28, Z16
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	VBROADCASTSS (R8), Z30
+
+	// VDPBF16PS Z30, Z28, Z18
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	ADDQ $0x04, BX
+	ADDQ $0x04, SI
+	ADDQ $0x04, DI
+	ADDQ $0x04, R8
+	DECQ AX
+	JNE  d16r10_more_pairs
+
 d16r10_store:
-	MOVQ         c+40(FP), AX
-	MOVQ         ldc+48(FP), CX
-	VBROADCASTSS alpha+56(FP), Z30
-	MOVB         add+60(FP), DL
+	MOVQ         c+80(FP), AX
+	MOVQ         ldc+88(FP), CX
+	VBROADCASTSS alpha+96(FP), Z30
+	MOVB         add+100(FP), DL
 	TESTB        DL, DL
 	JE           d16r10_overwrite
 	VFMADD213PS  (AX), Z30, Z0
@@ -9647,21 +10704,9 @@ d16r10_overwrite:
 	VZEROUPPER
 	RET
 
-// func d32r11(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
+// func d32r11(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, more int, a2 *uint16, rsa2 uintptr, b2 *uint32, panel2 uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·d32r11(SB), NOSPLIT, $0-72
-	MOVQ   pairs+0(FP), AX
-	MOVQ   rsa+16(FP), CX
-	MOVQ   b+24(FP), DX
-	MOVQ   panel+32(FP), BX
-	ADDQ   DX, BX
-	MOVQ   a+8(FP), SI
-	LEAQ   (SI)(CX*2), DI
-	ADDQ   CX, DI
-	LEAQ   (DI)(CX*2), R8
-	ADDQ   CX, R8
-	LEAQ   (R8)(CX*2), R9
-	ADDQ   CX, R9
+TEXT ·d32r11(SB), NOSPLIT, $0-112
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -9684,9 +10729,21 @@ TEXT ·d32r11(SB), NOSPLIT, $0-72
 	VPXORD Z19, Z19, Z19
 	VPXORD Z20, Z20, Z20
 	VPXORD Z21, Z21, Z21
-	MOVQ   ahead+64(FP), R10
-	MOVQ   c+40(FP), R11
-	MOVQ   ldc+48(FP), R12
+	MOVQ   pairs+0(FP), AX
+	MOVQ   rsa+16(FP), CX
+	MOVQ   b+24(FP), DX
+	MOVQ   panel+32(FP), BX
+	ADDQ   DX, BX
+	MOVQ   a+8(FP), SI
+	LEAQ   (SI)(CX*2), DI
+	ADDQ   CX, DI
+	LEAQ   (DI)(CX*2), R8
+	ADDQ   CX, R8
+	LEAQ   (R8)(CX*2), R9
+	ADDQ   CX, R9
+	MOVQ   ahead+104(FP), R10
+	MOVQ   c+80(FP), R11
+	MOVQ   ldc+88(FP), R12
 	CMPQ   AX, $0x2c
 	JL     d32r11_short
 	MOVQ   $0x0000000b, R13
@@ -10449,7 +11506,7 @@ d32r11_main:
 
 d32r11_rest:
 	ANDQ $0x03, AX
-	JE   d32r11_store
+	JE   d32r11_second
 
 d32r11_loop:
 	VMOVUPS      (DX), Z28
@@ -10542,11 +11599,117 @@ d32r11_loop:
 	DECQ AX
 	JNE  d32r11_loop
 
+d32r11_second:
+	MOVQ  more+40(FP), AX
+	TESTQ AX, AX
+	JE    d32r11_store
+	MOVQ  more+40(FP), AX
+	MOVQ  rsa2+56(FP), CX
+	MOVQ  b2+64(FP), DX
+	MOVQ  panel2+72(FP), BX
+	ADDQ  DX, BX
+	MOVQ  a2+48(FP), SI
+	LEAQ  (SI)(CX*2), DI
+	ADDQ  CX, DI
+	LEAQ  (DI)(CX*2), R8
+	ADDQ  CX, R8
+	LEAQ  (R8)(CX*2), R9
+	ADDQ  CX, R9
+
+d32r11_more_pairs:
+	VMOVUPS      (DX), Z28
+	ADDQ         $0x40, DX
+	VMOVUPS      (BX), Z29
+	ADDQ         $0x40, BX
+	VBROADCASTSS (SI), Z30
+
+	// VDPBF16PS Z30, Z28, Z0
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+
+	// VDPBF16PS Z30, Z29, Z1
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS (SI)(CX*1), Z30
+
+	// VDPBF16PS Z30, Z28, Z2
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+
+	// VDPBF16PS Z30, Z29, Z3
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS (SI)(CX*2), Z30
+
+	// VDPBF16PS Z30, Z28, Z4
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+
+	// VDPBF16PS Z30, Z29, Z5
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xee
+	VBROADCASTSS (DI), Z30
+
+	// VDPBF16PS Z30, Z28, Z6
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xf6
+
+	// VDPBF16PS Z30, Z29, Z7
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xfe
+	VBROADCASTSS (DI)(CX*1), Z30
+
+	// VDPBF16PS Z30, Z28, Z8
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+
+	// VDPBF16PS Z30, Z29, Z9
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS (DI)(CX*2), Z30
+
+	// VDPBF16PS Z30, Z28, Z10
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+
+	// VDPBF16PS Z30, Z29, Z11
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS (R8), Z30
+
+	// VDPBF16PS Z30, Z28, Z12
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+
+	// VDPBF16PS Z30, Z29, Z13
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xee
+	VBROADCASTSS (R8)(CX*1), Z30
+
+	// VDPBF16PS Z30, Z28, Z14
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xf6
+
+	// VDPBF16PS Z30, Z29, Z15
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xfe
+	VBROADCASTSS (R8)(CX*2), Z30
+
+	// VDPBF16PS Z30, Z28, Z16
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+
+	// VDPBF16PS Z30, Z29, Z17
+	BYTE $0x62; BYTE $0x82; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS (R9), Z30
+
+	// VDPBF16PS Z30, Z28, Z18
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+
+	// VDPBF16PS Z30, Z29, Z19
+	BYTE $0x62; BYTE $0x82; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS (R9)(CX*1), Z30
+
+	// VDPBF16PS Z30, Z28, Z20
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+
+	// VDPBF16PS Z30, Z29, Z21
+	BYTE $0x62; BYTE $0x82; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xee
+	ADDQ $0x04, SI
+	ADDQ $0x04, DI
+	ADDQ $0x04, R8
+	ADDQ $0x04, R9
+	DECQ AX
+	JNE  d32r11_more_pairs
+
 d32r11_store:
-	MOVQ         c+40(FP), AX
-	MOVQ         ldc+48(FP), CX
-	VBROADCASTSS alpha+56(FP), Z30
-	MOVB         add+60(FP), DL
+	MOVQ         c+80(FP), AX
+	MOVQ         ldc+88(FP), CX
+	VBROADCASTSS alpha+96(FP), Z30
+	MOVB         add+100(FP), DL
 	TESTB        DL, DL
 	JE           d32r11_overwrite
 	VFMADD213PS  (AX), Z30, Z0
@@ -10666,9 +11829,20 @@ d32r11_overwrite:
 	VZEROUPPER
 	RET
 
-// func d16r11(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
+// func d16r11(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, more int, a2 *uint16, rsa2 uintptr, b2 *uint32, panel2 uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·d16r11(SB), NOSPLIT, $0-72
+TEXT ·d16r11(SB), NOSPLIT, $0-112
+	VPXORD Z0, Z0, Z0
+	VPXORD Z2, Z2, Z2
+	VPXORD Z4, Z4, Z4
+	VPXORD Z6, Z6, Z6
+	VPXORD Z8, Z8, Z8
+	VPXORD Z10, Z10, Z10
+	VPXORD Z12, Z12, Z12
+	VPXORD Z14, Z14, Z14
+	VPXORD Z16, Z16, Z16
+	VPXORD Z18, Z18, Z18
+	VPXORD Z20, Z20, Z20
 	MOVQ   pairs+0(FP), AX
 	MOVQ   rsa+16(FP), CX
 	MOVQ   b+24(FP), DX
@@ -10681,20 +11855,9 @@ TEXT ·d16r11(SB), NOSPLIT, $0-72
 	ADDQ   CX, DI
 	LEAQ   (DI)(CX*2), R8
 	ADDQ   CX, R8
-	VPXORD Z0, Z0, Z0
-	VPXORD Z2, Z2, Z2
-	VPXORD Z4, Z4, Z4
-	VPXORD Z6, Z6, Z6
-	VPXORD Z8, Z8, Z8
-	VPXORD Z10, Z10, Z10
-	VPXORD Z12, Z12, Z12
-	VPXORD Z14, Z14, Z14
-	VPXORD Z16, Z16, Z16
-	VPXORD Z18, Z18, Z18
-	VPXORD Z20, Z20, Z20
-	MOVQ   ahead+64(FP), R9
-	MOVQ   c+40(FP), R10
-	MOVQ   ldc+48(FP), R11
+	MOVQ   ahead+104(FP), R9
+	MOVQ   c+80(FP), R10
+	MOVQ   ldc+88(FP), R11
 	CMPQ   AX, $0x2c
 	JL     d16r11_short
 	MOVQ   $0x0000000b, R12
@@ -11157,7 +12320,7 @@ d16r11_main:
 
 d16r11_rest:
 	ANDQ $0x03, AX
-	JE   d16r11_store
+	JE   d16r11_second
 
 d16r11_loop:
 	VMOVUPS      (DX), Z28
@@ -11214,11 +12377,82 @@ d16r11_loop:
 	DECQ AX
 	JNE  d16r11_loop
 
+d16r11_second:
+	MOVQ  more+40(FP), AX
+	TESTQ AX, AX
+	JE    d16r11_store
+	MOVQ  more+40(FP), AX
+	MOVQ  rsa2+56(FP), CX
+	MOVQ  b2+64(FP), DX
+	MOVQ  panel2+72(FP), BX
+	ADDQ  DX, BX
+	MOVQ  a2+48(FP), BX
+	LEAQ  (BX)(CX*2), SI
+	ADDQ  CX, SI
+	LEAQ  (SI)(CX*2), DI
+	ADDQ  CX, DI
+	LEAQ  (DI)(CX*2), R8
+	ADDQ  CX, R8
+
+d16r11_more_pairs:
+	VMOVUPS      (DX), Z28
+	ADDQ         $0x40, DX
+	VBROADCASTSS (BX), Z30
+
+	// VDPBF16PS Z30, Z28, Z0
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	VBROADCASTSS (BX)(CX*1), Z30
+
+	// VDPBF16PS Z30, Z28, Z2
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	VBROADCASTSS (BX)(CX*2), Z30
+
+	// VDPBF16PS Z30, Z28, Z4
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+	VBROADCASTSS (SI), Z30
+
+	// VDPBF16PS Z30, Z28, Z6
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xf6
+	VBROADCASTSS (SI)(CX*1), Z30
+
+	// VDPBF16PS Z30, Z28, Z8
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	VBROADCASTSS (SI)(CX*2), Z30
+
+	// VDPBF16PS Z30, Z28, Z10
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	VBROADCASTSS (DI), Z30
+
+	// VDPBF16PS Z30, Z28, Z12
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+	VBROADCASTSS (DI)(CX*1), Z30
+
+	// VDPBF16PS Z30, Z28, Z14
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xf6
+	VBROADCASTSS (DI)(CX*2), Z30
+
+	// VDPBF16PS Z30, Z28, Z16
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	VBROADCASTSS (R8), Z30
+
+	// VDPBF16PS Z30, Z28, Z18
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	VBROADCASTSS (R8)(CX*1), Z30
+
+	// VDPBF16PS Z30, Z28, Z20
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+	ADDQ $0x04, BX
+	ADDQ $0x04, SI
+	ADDQ $0x04, DI
+	ADDQ $0x04, R8
+	DECQ AX
+	JNE  d16r11_more_pairs
+
 d16r11_store:
-	MOVQ         c+40(FP), AX
-	MOVQ         ldc+48(FP), CX
-	VBROADCASTSS alpha+56(FP), Z30
-	MOVB         add+60(FP), DL
+	MOVQ         c+80(FP), AX
+	MOVQ         ldc+88(FP), CX
+	VBROADCASTSS alpha+96(FP), Z30
+	MOVB         add+100(FP), DL
 	TESTB        DL, DL
 	JE           d16r11_overwrite
 	VFMADD213PS  (AX), Z30, Z0
@@ -11294,21 +12528,9 @@ d16r11_overwrite:
 	VZEROUPPER
 	RET
 
-// func d32r12(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
+// func d32r12(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, more int, a2 *uint16, rsa2 uintptr, b2 *uint32, panel2 uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·d32r12(SB), NOSPLIT, $0-72
-	MOVQ   pairs+0(FP), AX
-	MOVQ   rsa+16(FP), CX
-	MOVQ   b+24(FP), DX
-	MOVQ   panel+32(FP), BX
-	ADDQ   DX, BX
-	MOVQ   a+8(FP), SI
-	LEAQ   (SI)(CX*2), DI
-	ADDQ   CX, DI
-	LEAQ   (DI)(CX*2), R8
-	ADDQ   CX, R8
-	LEAQ   (R8)(CX*2), R9
-	ADDQ   CX, R9
+TEXT ·d32r12(SB), NOSPLIT, $0-112
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -11333,9 +12555,21 @@ TEXT ·d32r12(SB), NOSPLIT, $0-72
 	VPXORD Z21, Z21, Z21
 	VPXORD Z22, Z22, Z22
 	VPXORD Z23, Z23, Z23
-	MOVQ   ahead+64(FP), R10
-	MOVQ   c+40(FP), R11
-	MOVQ   ldc+48(FP), R12
+	MOVQ   pairs+0(FP), AX
+	MOVQ   rsa+16(FP), CX
+	MOVQ   b+24(FP), DX
+	MOVQ   panel+32(FP), BX
+	ADDQ   DX, BX
+	MOVQ   a+8(FP), SI
+	LEAQ   (SI)(CX*2), DI
+	ADDQ   CX, DI
+	LEAQ   (DI)(CX*2), R8
+	ADDQ   CX, R8
+	LEAQ   (R8)(CX*2), R9
+	ADDQ   CX, R9
+	MOVQ   ahead+104(FP), R10
+	MOVQ   c+80(FP), R11
+	MOVQ   ldc+88(FP), R12
 	CMPQ   AX, $0x30
 	JL     d32r12_short
 	MOVQ   $0x0000000c, R13
@@ -12157,7 +13391,7 @@ d32r12_main:
 
 d32r12_rest:
 	ANDQ $0x03, AX
-	JE   d32r12_store
+	JE   d32r12_second
 
 d32r12_loop:
 	VMOVUPS      (DX), Z28
@@ -12257,11 +13491,124 @@ d32r12_loop:
 	DECQ AX
 	JNE  d32r12_loop
 
+d32r12_second:
+	MOVQ  more+40(FP), AX
+	TESTQ AX, AX
+	JE    d32r12_store
+	MOVQ  more+40(FP), AX
+	MOVQ  rsa2+56(FP), CX
+	MOVQ  b2+64(FP), DX
+	MOVQ  panel2+72(FP), BX
+	ADDQ  DX, BX
+	MOVQ  a2+48(FP), SI
+	LEAQ  (SI)(CX*2), DI
+	ADDQ  CX, DI
+	LEAQ  (DI)(CX*2), R8
+	ADDQ  CX, R8
+	LEAQ  (R8)(CX*2), R9
+	ADDQ  CX, R9
+
+d32r12_more_pairs:
+	VMOVUPS      (DX), Z28
+	ADDQ         $0x40, DX
+	VMOVUPS      (BX), Z29
+	ADDQ         $0x40, BX
+	VBROADCASTSS (SI), Z30
+
+	// VDPBF16PS Z30, Z28, Z0
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+
+	// VDPBF16PS Z30, Z29, Z1
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS (SI)(CX*1), Z30
+
+	// VDPBF16PS Z30, Z28, Z2
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+
+	// VDPBF16PS Z30, Z29, Z3
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS (SI)(CX*2), Z30
+
+	// VDPBF16PS Z30, Z28, Z4
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+
+	// VDPBF16PS Z30, Z29, Z5
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xee
+	VBROADCASTSS (DI), Z30
+
+	// VDPBF16PS Z30, Z28, Z6
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xf6
+
+	// VDPBF16PS Z30, Z29, Z7
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xfe
+	VBROADCASTSS (DI)(CX*1), Z30
+
+	// VDPBF16PS Z30, Z28, Z8
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+
+	// VDPBF16PS Z30, Z29, Z9
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS (DI)(CX*2), Z30
+
+	// VDPBF16PS Z30, Z28, Z10
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+
+	// VDPBF16PS Z30, Z29, Z11
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS (R8), Z30
+
+	// VDPBF16PS Z30, Z28, Z12
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+
+	// VDPBF16PS Z30, Z29, Z13
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xee
+	VBROADCASTSS (R8)(CX*1), Z30
+
+	// VDPBF16PS Z30, Z28, Z14
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xf6
+
+	// VDPBF16PS Z30, Z29, Z15
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xfe
+	VBROADCASTSS (R8)(CX*2), Z30
+
+	// VDPBF16PS Z30, Z28, Z16
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+
+	// VDPBF16PS Z30, Z29, Z17
+	BYTE $0x62; BYTE $0x82; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS (R9), Z30
+
+	// VDPBF16PS Z30, Z28, Z18
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+
+	// VDPBF16PS Z30, Z29, Z19
+	BYTE $0x62; BYTE $0x82; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS (R9)(CX*1), Z30
+
+	// VDPBF16PS Z30, Z28, Z20
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+
+	// VDPBF16PS Z30, Z29, Z21
+	BYTE $0x62; BYTE $0x82; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xee
+	VBROADCASTSS (R9)(CX*2), Z30
+
+	// VDPBF16PS Z30, Z28, Z22
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xf6
+
+	// VDPBF16PS Z30, Z29, Z23
+	BYTE $0x62; BYTE $0x82; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xfe
+	ADDQ $0x04, SI
+	ADDQ $0x04, DI
+	ADDQ $0x04, R8
+	ADDQ $0x04, R9
+	DECQ AX
+	JNE  d32r12_more_pairs
+
 d32r12_store:
-	MOVQ         c+40(FP), AX
-	MOVQ         ldc+48(FP), CX
-	VBROADCASTSS alpha+56(FP), Z30
-	MOVB         add+60(FP), DL
+	MOVQ         c+80(FP), AX
+	MOVQ         ldc+88(FP), CX
+	VBROADCASTSS alpha+96(FP), Z30
+	MOVB         add+100(FP), DL
 	TESTB        DL, DL
 	JE           d32r12_overwrite
 	VFMADD213PS  (AX), Z30, Z0
@@ -12391,21 +13738,9 @@ d32r12_overwrite:
 	VZEROUPPER
 	RET
 
-// func d16r12(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
+// func d16r12(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, more int, a2 *uint16, rsa2 uintptr, b2 *uint32, panel2 uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·d16r12(SB), NOSPLIT, $0-72
-	MOVQ   pairs+0(FP), AX
-	MOVQ   rsa+16(FP), CX
-	MOVQ   b+24(FP), DX
-	MOVQ   panel+32(FP), BX
-	ADDQ   DX, BX
-	MOVQ   a+8(FP), BX
-	LEAQ   (BX)(CX*2), SI
-	ADDQ   CX, SI
-	LEAQ   (SI)(CX*2), DI
-	ADDQ   CX, DI
-	LEAQ   (DI)(CX*2), R8
-	ADDQ   CX, R8
+TEXT ·d16r12(SB), NOSPLIT, $0-112
 	VPXORD Z0, Z0, Z0
 	VPXORD Z2, Z2, Z2
 	VPXORD Z4, Z4, Z4
@@ -12418,9 +13753,21 @@ TEXT ·d16r12(SB), NOSPLIT, $0-72
 	VPXORD Z18, Z18, Z18
 	VPXORD Z20, Z20, Z20
 	VPXORD Z22, Z22, Z22
-	MOVQ   ahead+64(FP), R9
-	MOVQ   c+40(FP), R10
-	MOVQ   ldc+48(FP), R11
+	MOVQ   pairs+0(FP), AX
+	MOVQ   rsa+16(FP), CX
+	MOVQ   b+24(FP), DX
+	MOVQ   panel+32(FP), BX
+	ADDQ   DX, BX
+	MOVQ   a+8(FP), BX
+	LEAQ   (BX)(CX*2), SI
+	ADDQ   CX, SI
+	LEAQ   (SI)(CX*2), DI
+	ADDQ   CX, DI
+	LEAQ   (DI)(CX*2), R8
+	ADDQ   CX, R8
+	MOVQ   ahead+104(FP), R9
+	MOVQ   c+80(FP), R10
+	MOVQ   ldc+88(FP), R11
 	CMPQ   AX, $0x30
 	JL     d16r12_short
 	MOVQ   $0x0000000c, R12
@@ -12917,7 +14264,7 @@ d16r12_main:
 
 d16r12_rest:
 	ANDQ $0x03, AX
-	JE   d16r12_store
+	JE   d16r12_second
 
 d16r12_loop:
 	VMOVUPS      (DX), Z28
@@ -12978,11 +14325,86 @@ d16r12_loop:
 	DECQ AX
 	JNE  d16r12_loop
 
+d16r12_second:
+	MOVQ  more+40(FP), AX
+	TESTQ AX, AX
+	JE    d16r12_store
+	MOVQ  more+40(FP), AX
+	MOVQ  rsa2+56(FP), CX
+	MOVQ  b2+64(FP), DX
+	MOVQ  panel2+72(FP), BX
+	ADDQ  DX, BX
+	MOVQ  a2+48(FP), BX
+	LEAQ  (BX)(CX*2), SI
+	ADDQ  CX, SI
+	LEAQ  (SI)(CX*2), DI
+	ADDQ  CX, DI
+	LEAQ  (DI)(CX*2), R8
+	ADDQ  CX, R8
+
+d16r12_more_pairs:
+	VMOVUPS      (DX), Z28
+	ADDQ         $0x40, DX
+	VBROADCASTSS (BX), Z30
+
+	// VDPBF16PS Z30, Z28, Z0
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	VBROADCASTSS (BX)(CX*1), Z30
+
+	// VDPBF16PS Z30, Z28, Z2
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	VBROADCASTSS (BX)(CX*2), Z30
+
+	// VDPBF16PS Z30, Z28, Z4
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+	VBROADCASTSS (SI), Z30
+
+	// VDPBF16PS Z30, Z28, Z6
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xf6
+	VBROADCASTSS (SI)(CX*1), Z30
+
+	// VDPBF16PS Z30, Z28, Z8
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	VBROADCASTSS (SI)(CX*2), Z30
+
+	// VDPBF16PS Z30, Z28, Z10
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	VBROADCASTSS (DI), Z30
+
+	// VDPBF16PS Z30, Z28, Z12
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+	VBROADCASTSS (DI)(CX*1), Z30
+
+	// VDPBF16PS Z30, Z28, Z14
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xf6
+	VBROADCASTSS (DI)(CX*2), Z30
+
+	// VDPBF16PS Z30, Z28, Z16
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	VBROADCASTSS (R8), Z30
+
+	// VDPBF16PS Z30, Z28, Z18
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	VBROADCASTSS (R8)(CX*1), Z30
+
+	// VDPBF16PS Z30, Z28, Z20
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+	VBROADCASTSS (R8)(CX*2), Z30
+
+	// VDPBF16PS Z30, Z28, Z22
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xf6
+	ADDQ $0x04, BX
+	ADDQ $0x04, SI
+	ADDQ $0x04, DI
+	ADDQ $0x04, R8
+	DECQ AX
+	JNE  d16r12_more_pairs
+
 d16r12_store:
-	MOVQ         c+40(FP), AX
-	MOVQ         ldc+48(FP), CX
-	VBROADCASTSS alpha+56(FP), Z30
-	MOVB         add+60(FP), DL
+	MOVQ         c+80(FP), AX
+	MOVQ         ldc+88(FP), CX
+	VBROADCASTSS alpha+96(FP), Z30
+	MOVB         add+100(FP), DL
 	TESTB        DL, DL
 	JE           d16r12_overwrite
 	VFMADD213PS  (AX), Z30, Z0
@@ -13064,23 +14486,9 @@ d16r12_overwrite:
 	VZEROUPPER
 	RET
 
-// func d32r13(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
+// func d32r13(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, more int, a2 *uint16, rsa2 uintptr, b2 *uint32, panel2 uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·d32r13(SB), NOSPLIT, $0-72
-	MOVQ   pairs+0(FP), AX
-	MOVQ   rsa+16(FP), CX
-	MOVQ   b+24(FP), DX
-	MOVQ   panel+32(FP), BX
-	ADDQ   DX, BX
-	MOVQ   a+8(FP), SI
-	LEAQ   (SI)(CX*2), DI
-	ADDQ   CX, DI
-	LEAQ   (DI)(CX*2), R8
-	ADDQ   CX, R8
-	LEAQ   (R8)(CX*2), R9
-	ADDQ   CX, R9
-	LEAQ   (R9)(CX*2), R10
-	ADDQ   CX, R10
+TEXT ·d32r13(SB), NOSPLIT, $0-112
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -13107,9 +14515,23 @@ TEXT ·d32r13(SB), NOSPLIT, $0-72
 	VPXORD Z23, Z23, Z23
 	VPXORD Z24, Z24, Z24
 	VPXORD Z25, Z25, Z25
-	MOVQ   ahead+64(FP), R11
-	MOVQ   c+40(FP), R12
-	MOVQ   ldc+48(FP), R13
+	MOVQ   pairs+0(FP), AX
+	MOVQ   rsa+16(FP), CX
+	MOVQ   b+24(FP), DX
+	MOVQ   panel+32(FP), BX
+	ADDQ   DX, BX
+	MOVQ   a+8(FP), SI
+	LEAQ   (SI)(CX*2), DI
+	ADDQ   CX, DI
+	LEAQ   (DI)(CX*2), R8
+	ADDQ   CX, R8
+	LEAQ   (R8)(CX*2), R9
+	ADDQ   CX, R9
+	LEAQ   (R9)(CX*2), R10
+	ADDQ   CX, R10
+	MOVQ   ahead+104(FP), R11
+	MOVQ   c+80(FP), R12
+	MOVQ   ldc+88(FP), R13
 	CMPQ   AX, $0x34
 	JL     d32r13_short
 	MOVQ   $0x0000000d, R14
@@ -13998,7 +15420,7 @@ d32r13_main:
 
 d32r13_rest:
 	ANDQ $0x03, AX
-	JE   d32r13_store
+	JE   d32r13_second
 
 d32r13_loop:
 	VMOVUPS      (DX), Z28
@@ -14106,11 +15528,134 @@ d32r13_loop:
 	DECQ AX
 	JNE  d32r13_loop
 
+d32r13_second:
+	MOVQ  more+40(FP), AX
+	TESTQ AX, AX
+	JE    d32r13_store
+	MOVQ  more+40(FP), AX
+	MOVQ  rsa2+56(FP), CX
+	MOVQ  b2+64(FP), DX
+	MOVQ  panel2+72(FP), BX
+	ADDQ  DX, BX
+	MOVQ  a2+48(FP), SI
+	LEAQ  (SI)(CX*2), DI
+	ADDQ  CX, DI
+	LEAQ  (DI)(CX*2), R8
+	ADDQ  CX, R8
+	LEAQ  (R8)(CX*2), R9
+	ADDQ  CX, R9
+	LEAQ  (R9)(CX*2), R10
+	ADDQ  CX, R10
+
+d32r13_more_pairs:
+	VMOVUPS      (DX), Z28
+	ADDQ         $0x40, DX
+	VMOVUPS      (BX), Z29
+	ADDQ         $0x40, BX
+	VBROADCASTSS (SI), Z30
+
+	// VDPBF16PS Z30, Z28, Z0
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+
+	// VDPBF16PS Z30, Z29, Z1
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS (SI)(CX*1), Z30
+
+	// VDPBF16PS Z30, Z28, Z2
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+
+	// VDPBF16PS Z30, Z29, Z3
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS (SI)(CX*2), Z30
+
+	// VDPBF16PS Z30, Z28, Z4
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+
+	// VDPBF16PS Z30, Z29, Z5
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xee
+	VBROADCASTSS (DI), Z30
+
+	// VDPBF16PS Z30, Z28, Z6
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xf6
+
+	// VDPBF16PS Z30, Z29, Z7
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xfe
+	VBROADCASTSS (DI)(CX*1), Z30
+
+	// VDPBF16PS Z30, Z28, Z8
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+
+	// VDPBF16PS Z30, Z29, Z9
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS (DI)(CX*2), Z30
+
+	// VDPBF16PS Z30, Z28, Z10
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+
+	// VDPBF16PS Z30, Z29, Z11
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS (R8), Z30
+
+	// VDPBF16PS Z30, Z28, Z12
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+
+	// VDPBF16PS Z30, Z29, Z13
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xee
+	VBROADCASTSS (R8)(CX*1), Z30
+
+	// VDPBF16PS Z30, Z28, Z14
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xf6
+
+	// VDPBF16PS Z30, Z29, Z15
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xfe
+	VBROADCASTSS (R8)(CX*2), Z30
+
+	// VDPBF16PS Z30, Z28, Z16
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+
+	// VDPBF16PS Z30, Z29, Z17
+	BYTE $0x62; BYTE $0x82; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS (R9), Z30
+
+	// VDPBF16PS Z30, Z28, Z18
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+
+	// VDPBF16PS Z30, Z29, Z19
+	BYTE $0x62; BYTE $0x82; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS (R9)(CX*1), Z30
+
+	// VDPBF16PS Z30, Z28, Z20
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+
+	// VDPBF16PS Z30, Z29, Z21
+	BYTE $0x62; BYTE $0x82; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xee
+	VBROADCASTSS (R9)(CX*2), Z30
+
+	// VDPBF16PS Z30, Z28, Z22
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xf6
+
+	// VDPBF16PS Z30, Z29, Z23
+	BYTE $0x62; BYTE $0x82; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xfe
+	VBROADCASTSS (R10), Z30
+
+	// VDPBF16PS Z30, Z28, Z24
+	BYTE $0x62; BYTE $0x02; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+
+	// VDPBF16PS Z30, Z29, Z25
+	BYTE $0x62; BYTE $0x02; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	ADDQ $0x04, SI
+	ADDQ $0x04, DI
+	ADDQ $0x04, R8
+	ADDQ $0x04, R9
+	ADDQ $0x04, R10
+	DECQ AX
+	JNE  d32r13_more_pairs
+
 d32r13_store:
-	MOVQ         c+40(FP), AX
-	MOVQ         ldc+48(FP), CX
-	VBROADCASTSS alpha+56(FP), Z30
-	MOVB         add+60(FP), DL
+	MOVQ         c+80(FP), AX
+	MOVQ         ldc+88(FP), CX
+	VBROADCASTSS alpha+96(FP), Z30
+	MOVB         add+100(FP), DL
 	TESTB        DL, DL
 	JE           d32r13_overwrite
 	VFMADD213PS  (AX), Z30, Z0
@@ -14250,9 +15795,22 @@ d32r13_overwrite:
 	VZEROUPPER
 	RET
 
-// func d16r13(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
+// func d16r13(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, more int, a2 *uint16, rsa2 uintptr, b2 *uint32, panel2 uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·d16r13(SB), NOSPLIT, $0-72
+TEXT ·d16r13(SB), NOSPLIT, $0-112
+	VPXORD Z0, Z0, Z0
+	VPXORD Z2, Z2, Z2
+	VPXORD Z4, Z4, Z4
+	VPXORD Z6, Z6, Z6
+	VPXORD Z8, Z8, Z8
+	VPXORD Z10, Z10, Z10
+	VPXORD Z12, Z12, Z12
+	VPXORD Z14, Z14, Z14
+	VPXORD Z16, Z16, Z16
+	VPXORD Z18, Z18, Z18
+	VPXORD Z20, Z20, Z20
+	VPXORD Z22, Z22, Z22
+	VPXORD Z24, Z24, Z24
 	MOVQ   pairs+0(FP), AX
 	MOVQ   rsa+16(FP), CX
 	MOVQ   b+24(FP), DX
@@ -14267,22 +15825,9 @@ TEXT ·d16r13(SB), NOSPLIT, $0-72
 	ADDQ   CX, R8
 	LEAQ   (R8)(CX*2), R9
 	ADDQ   CX, R9
-	VPXORD Z0, Z0, Z0
-	VPXORD Z2, Z2, Z2
-	VPXORD Z4, Z4, Z4
-	VPXORD Z6, Z6, Z6
-	VPXORD Z8, Z8, Z8
-	VPXORD Z10, Z10, Z10
-	VPXORD Z12, Z12, Z12
-	VPXORD Z14, Z14, Z14
-	VPXORD Z16, Z16, Z16
-	VPXORD Z18, Z18, Z18
-	VPXORD Z20, Z20, Z20
-	VPXORD Z22, Z22, Z22
-	VPXORD Z24, Z24, Z24
-	MOVQ   ahead+64(FP), R10
-	MOVQ   c+40(FP), R11
-	MOVQ   ldc+48(FP), R12
+	MOVQ   ahead+104(FP), R10
+	MOVQ   c+80(FP), R11
+	MOVQ   ldc+88(FP), R12
 	CMPQ   AX, $0x34
 	JL     d16r13_short
 	MOVQ   $0x0000000d, R13
@@ -14821,7 +16366,7 @@ d16r13_main:
 
 d16r13_rest:
 	ANDQ $0x03, AX
-	JE   d16r13_store
+	JE   d16r13_second
 
 d16r13_loop:
 	VMOVUPS      (DX), Z28
@@ -14887,11 +16432,93 @@ d16r13_loop:
 	DECQ AX
 	JNE  d16r13_loop
 
+d16r13_second:
+	MOVQ  more+40(FP), AX
+	TESTQ AX, AX
+	JE    d16r13_store
+	MOVQ  more+40(FP), AX
+	MOVQ  rsa2+56(FP), CX
+	MOVQ  b2+64(FP), DX
+	MOVQ  panel2+72(FP), BX
+	ADDQ  DX, BX
+	MOVQ  a2+48(FP), BX
+	LEAQ  (BX)(CX*2), SI
+	ADDQ  CX, SI
+	LEAQ  (SI)(CX*2), DI
+	ADDQ  CX, DI
+	LEAQ  (DI)(CX*2), R8
+	ADDQ  CX, R8
+	LEAQ  (R8)(CX*2), R9
+	ADDQ  CX, R9
+
+d16r13_more_pairs:
+	VMOVUPS      (DX), Z28
+	ADDQ         $0x40, DX
+	VBROADCASTSS (BX), Z30
+
+	// VDPBF16PS Z30, Z28, Z0
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	VBROADCASTSS (BX)(CX*1), Z30
+
+	// VDPBF16PS Z30, Z28, Z2
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	VBROADCASTSS (BX)(CX*2), Z30
+
+	// VDPBF16PS Z30, Z28, Z4
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+	VBROADCASTSS (SI), Z30
+
+	// VDPBF16PS Z30, Z28, Z6
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xf6
+	VBROADCASTSS (SI)(CX*1), Z30
+
+	// VDPBF16PS Z30, Z28, Z8
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	VBROADCASTSS (SI)(CX*2), Z30
+
+	// VDPBF16PS Z30, Z28, Z10
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	VBROADCASTSS (DI), Z30
+
+	// VDPBF16PS Z30, Z28, Z12
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+	VBROADCASTSS (DI)(CX*1), Z30
+
+	// VDPBF16PS Z30, Z28, Z14
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xf6
+	VBROADCASTSS (DI)(CX*2), Z30
+
+	// VDPBF16PS Z30, Z28, Z16
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	VBROADCASTSS (R8), Z30
+
+	// VDPBF16PS Z30, Z28, Z18
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	VBROADCASTSS (R8)(CX*1), Z30
+
+	// VDPBF16PS Z30, Z28, Z20
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+	VBROADCASTSS (R8)(CX*2), Z30
+
+	// VDPBF16PS Z30, Z28, Z22
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xf6
+	VBROADCASTSS (R9), Z30
+
+	// VDPBF16PS Z30, Z28, Z24
+	BYTE $0x62; BYTE $0x02; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	ADDQ $0x04, BX
+	ADDQ $0x04, SI
+	ADDQ $0x04, DI
+	ADDQ $0x04, R8
+	ADDQ $0x04, R9
+	DECQ AX
+	JNE  d16r13_more_pairs
+
 d16r13_store:
-	MOVQ         c+40(FP), AX
-	MOVQ         ldc+48(FP), CX
-	VBROADCASTSS alpha+56(FP), Z30
-	MOVB         add+60(FP), DL
+	MOVQ         c+80(FP), AX
+	MOVQ         ldc+88(FP), CX
+	VBROADCASTSS alpha+96(FP), Z30
+	MOVB         add+100(FP), DL
 	TESTB        DL, DL
 	JE           d16r13_overwrite
 	VFMADD213PS  (AX), Z30, Z0
@@ -14979,23 +16606,9 @@ d16r13_overwrite:
 	VZEROUPPER
 	RET
 
-// func d32r14(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
+// func d32r14(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, more int, a2 *uint16, rsa2 uintptr, b2 *uint32, panel2 uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·d32r14(SB), NOSPLIT, $0-72
-	MOVQ   pairs+0(FP), AX
-	MOVQ   rsa+16(FP), CX
-	MOVQ   b+24(FP), DX
-	MOVQ   panel+32(FP), BX
-	ADDQ   DX, BX
-	MOVQ   a+8(FP), SI
-	LEAQ   (SI)(CX*2), DI
-	ADDQ   CX, DI
-	LEAQ   (DI)(CX*2), R8
-	ADDQ   CX, R8
-	LEAQ   (R8)(CX*2), R9
-	ADDQ   CX, R9
-	LEAQ   (R9)(CX*2), R10
-	ADDQ   CX, R10
+TEXT ·d32r14(SB), NOSPLIT, $0-112
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -15024,9 +16637,23 @@ TEXT ·d32r14(SB), NOSPLIT, $0-72
 	VPXORD Z25, Z25, Z25
 	VPXORD Z26, Z26, Z26
 	VPXORD Z27, Z27, Z27
-	MOVQ   ahead+64(FP), R11
-	MOVQ   c+40(FP), R12
-	MOVQ   ldc+48(FP), R13
+	MOVQ   pairs+0(FP), AX
+	MOVQ   rsa+16(FP), CX
+	MOVQ   b+24(FP), DX
+	MOVQ   panel+32(FP), BX
+	ADDQ   DX, BX
+	MOVQ   a+8(FP), SI
+	LEAQ   (SI)(CX*2), DI
+	ADDQ   CX, DI
+	LEAQ   (DI)(CX*2), R8
+	ADDQ   CX, R8
+	LEAQ   (R8)(CX*2), R9
+	ADDQ   CX, R9
+	LEAQ   (R9)(CX*2), R10
+	ADDQ   CX, R10
+	MOVQ   ahead+104(FP), R11
+	MOVQ   c+80(FP), R12
+	MOVQ   ldc+88(FP), R13
 	CMPQ   AX, $0x38
 	JL     d32r14_short
 	MOVQ   $0x0000000e, R14
@@ -15974,7 +17601,7 @@ d32r14_main:
 
 d32r14_rest:
 	ANDQ $0x03, AX
-	JE   d32r14_store
+	JE   d32r14_second
 
 d32r14_loop:
 	VMOVUPS      (DX), Z28
@@ -16089,11 +17716,141 @@ d32r14_loop:
 	DECQ AX
 	JNE  d32r14_loop
 
+d32r14_second:
+	MOVQ  more+40(FP), AX
+	TESTQ AX, AX
+	JE    d32r14_store
+	MOVQ  more+40(FP), AX
+	MOVQ  rsa2+56(FP), CX
+	MOVQ  b2+64(FP), DX
+	MOVQ  panel2+72(FP), BX
+	ADDQ  DX, BX
+	MOVQ  a2+48(FP), SI
+	LEAQ  (SI)(CX*2), DI
+	ADDQ  CX, DI
+	LEAQ  (DI)(CX*2), R8
+	ADDQ  CX, R8
+	LEAQ  (R8)(CX*2), R9
+	ADDQ  CX, R9
+	LEAQ  (R9)(CX*2), R10
+	ADDQ  CX, R10
+
+d32r14_more_pairs:
+	VMOVUPS      (DX), Z28
+	ADDQ         $0x40, DX
+	VMOVUPS      (BX), Z29
+	ADDQ         $0x40, BX
+	VBROADCASTSS (SI), Z30
+
+	// VDPBF16PS Z30, Z28, Z0
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+
+	// VDPBF16PS Z30, Z29, Z1
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS (SI)(CX*1), Z30
+
+	// VDPBF16PS Z30, Z28, Z2
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+
+	// VDPBF16PS Z30, Z29, Z3
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS (SI)(CX*2), Z30
+
+	// VDPBF16PS Z30, Z28, Z4
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+
+	// VDPBF16PS Z30, Z29, Z5
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xee
+	VBROADCASTSS (DI), Z30
+
+	// VDPBF16PS Z30, Z28, Z6
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xf6
+
+	// VDPBF16PS Z30, Z29, Z7
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xfe
+	VBROADCASTSS (DI)(CX*1), Z30
+
+	// VDPBF16PS Z30, Z28, Z8
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+
+	// VDPBF16PS Z30, Z29, Z9
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS (DI)(CX*2), Z30
+
+	// VDPBF16PS Z30, Z28, Z10
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+
+	// VDPBF16PS Z30, Z29, Z11
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS (R8), Z30
+
+	// VDPBF16PS Z30, Z28, Z12
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+
+	// VDPBF16PS Z30, Z29, Z13
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xee
+	VBROADCASTSS (R8)(CX*1), Z30
+
+	// VDPBF16PS Z30, Z28, Z14
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xf6
+
+	// VDPBF16PS Z30, Z29, Z15
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xfe
+	VBROADCASTSS (R8)(CX*2), Z30
+
+	// VDPBF16PS Z30, Z28, Z16
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+
+	// VDPBF16PS Z30, Z29, Z17
+	BYTE $0x62; BYTE $0x82; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS (R9), Z30
+
+	// VDPBF16PS Z30, Z28, Z18
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+
+	// VDPBF16PS Z30, Z29, Z19
+	BYTE $0x62; BYTE $0x82; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS (R9)(CX*1), Z30
+
+	// VDPBF16PS Z30, Z28, Z20
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+
+	// VDPBF16PS Z30, Z29, Z21
+	BYTE $0x62; BYTE $0x82; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xee
+	VBROADCASTSS (R9)(CX*2), Z30
+
+	// VDPBF16PS Z30, Z28, Z22
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xf6
+
+	// VDPBF16PS Z30, Z29, Z23
+	BYTE $0x62; BYTE $0x82; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xfe
+	VBROADCASTSS (R10), Z30
+
+	// VDPBF16PS Z30, Z28, Z24
+	BYTE $0x62; BYTE $0x02; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+
+	// VDPBF16PS Z30, Z29, Z25
+	BYTE $0x62; BYTE $0x02; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS (R10)(CX*1), Z30
+
+	// VDPBF16PS Z30, Z28, Z26
+	BYTE $0x62; BYTE $0x02; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+
+	// VDPBF16PS Z30, Z29, Z27
+	BYTE $0x62; BYTE $0x02; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	ADDQ $0x04, SI
+	ADDQ $0x04, DI
+	ADDQ $0x04, R8
+	ADDQ $0x04, R9
+	ADDQ $0x04, R10
+	DECQ AX
+	JNE  d32r14_more_pairs
+
 d32r14_store:
-	MOVQ         c+40(FP), AX
-	MOVQ         ldc+48(FP), CX
-	VBROADCASTSS alpha+56(FP), Z30
-	MOVB         add+60(FP), DL
+	MOVQ         c+80(FP), AX
+	MOVQ         ldc+88(FP), CX
+	VBROADCASTSS alpha+96(FP), Z30
+	MOVB         add+100(FP), DL
 	TESTB        DL, DL
 	JE           d32r14_overwrite
 	VFMADD213PS  (AX), Z30, Z0
@@ -16243,23 +18000,9 @@ d32r14_overwrite:
 	VZEROUPPER
 	RET
 
-// func d16r14(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
+// func d16r14(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, more int, a2 *uint16, rsa2 uintptr, b2 *uint32, panel2 uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·d16r14(SB), NOSPLIT, $0-72
-	MOVQ   pairs+0(FP), AX
-	MOVQ   rsa+16(FP), CX
-	MOVQ   b+24(FP), DX
-	MOVQ   panel+32(FP), BX
-	ADDQ   DX, BX
-	MOVQ   a+8(FP), BX
-	LEAQ   (BX)(CX*2), SI
-	ADDQ   CX, SI
-	LEAQ   (SI)(CX*2), DI
-	ADDQ   CX, DI
-	LEAQ   (DI)(CX*2), R8
-	ADDQ   CX, R8
-	LEAQ   (R8)(CX*2), R9
-	ADDQ   CX, R9
+TEXT ·d16r14(SB), NOSPLIT, $0-112
 	VPXORD Z0, Z0, Z0
 	VPXORD Z2, Z2, Z2
 	VPXORD Z4, Z4, Z4
@@ -16274,9 +18017,23 @@ TEXT ·d16r14(SB), NOSPLIT, $0-72
 	VPXORD Z22, Z22, Z22
 	VPXORD Z24, Z24, Z24
 	VPXORD Z26, Z26, Z26
-	MOVQ   ahead+64(FP), R10
-	MOVQ   c+40(FP), R11
-	MOVQ   ldc+48(FP), R12
+	MOVQ   pairs+0(FP), AX
+	MOVQ   rsa+16(FP), CX
+	MOVQ   b+24(FP), DX
+	MOVQ   panel+32(FP), BX
+	ADDQ   DX, BX
+	MOVQ   a+8(FP), BX
+	LEAQ   (BX)(CX*2), SI
+	ADDQ   CX, SI
+	LEAQ   (SI)(CX*2), DI
+	ADDQ   CX, DI
+	LEAQ   (DI)(CX*2), R8
+	ADDQ   CX, R8
+	LEAQ   (R8)(CX*2), R9
+	ADDQ   CX, R9
+	MOVQ   ahead+104(FP), R10
+	MOVQ   c+80(FP), R11
+	MOVQ   ldc+88(FP), R12
 	CMPQ   AX, $0x38
 	JL     d16r14_short
 	MOVQ   $0x0000000e, R13
@@ -16849,7 +18606,7 @@ d16r14_main:
 
 d16r14_rest:
 	ANDQ $0x03, AX
-	JE   d16r14_store
+	JE   d16r14_second
 
 d16r14_loop:
 	VMOVUPS      (DX), Z28
@@ -16919,11 +18676,97 @@ d16r14_loop:
 	DECQ AX
 	JNE  d16r14_loop
 
+d16r14_second:
+	MOVQ  more+40(FP), AX
+	TESTQ AX, AX
+	JE    d16r14_store
+	MOVQ  more+40(FP), AX
+	MOVQ  rsa2+56(FP), CX
+	MOVQ  b2+64(FP), DX
+	MOVQ  panel2+72(FP), BX
+	ADDQ  DX, BX
+	MOVQ  a2+48(FP), BX
+	LEAQ  (BX)(CX*2), SI
+	ADDQ  CX, SI
+	LEAQ  (SI)(CX*2), DI
+	ADDQ  CX, DI
+	LEAQ  (DI)(CX*2), R8
+	ADDQ  CX, R8
+	LEAQ  (R8)(CX*2), R9
+	ADDQ  CX, R9
+
+d16r14_more_pairs:
+	VMOVUPS      (DX), Z28
+	ADDQ         $0x40, DX
+	VBROADCASTSS (BX), Z30
+
+	// VDPBF16PS Z30, Z28, Z0
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	VBROADCASTSS (BX)(CX*1), Z30
+
+	// VDPBF16PS Z30, Z28, Z2
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	VBROADCASTSS (BX)(CX*2), Z30
+
+	// VDPBF16PS Z30, Z28, Z4
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+	VBROADCASTSS (SI), Z30
+
+	// VDPBF16PS Z30, Z28, Z6
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xf6
+	VBROADCASTSS (SI)(CX*1), Z30
+
+	// VDPBF16PS Z30, Z28, Z8
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	VBROADCASTSS (SI)(CX*2), Z30
+
+	// VDPBF16PS Z30, Z28, Z10
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	VBROADCASTSS (DI), Z30
+
+	// VDPBF16PS Z30, Z28, Z12
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+	VBROADCASTSS (DI)(CX*1), Z30
+
+	// VDPBF16PS Z30, Z28, Z14
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xf6
+	VBROADCASTSS (DI)(CX*2), Z30
+
+	// VDPBF16PS Z30, Z28, Z16
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	VBROADCASTSS (R8), Z30
+
+	// VDPBF16PS Z30, Z28, Z18
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	VBROADCASTSS (R8)(CX*1), Z30
+
+	// VDPBF16PS Z30, Z28, Z20
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+	VBROADCASTSS (R8)(CX*2), Z30
+
+	// VDPBF16PS Z30, Z28, Z22
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xf6
+	VBROADCASTSS (R9), Z30
+
+	// VDPBF16PS Z30, Z28, Z24
+	BYTE $0x62; BYTE $0x02; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	VBROADCASTSS (R9)(CX*1), Z30
+
+	// VDPBF16PS Z30, Z28, Z26
+	BYTE $0x62; BYTE $0x02; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	ADDQ $0x04, BX
+	ADDQ $0x04, SI
+	ADDQ $0x04, DI
+	ADDQ $0x04, R8
+	ADDQ $0x04, R9
+	DECQ AX
+	JNE  d16r14_more_pairs
+
 d16r14_store:
-	MOVQ         c+40(FP), AX
-	MOVQ         ldc+48(FP), CX
-	VBROADCASTSS alpha+56(FP), Z30
-	MOVB         add+60(FP), DL
+	MOVQ         c+80(FP), AX
+	MOVQ         ldc+88(FP), CX
+	VBROADCASTSS alpha+96(FP), Z30
+	MOVB         add+100(FP), DL
 	TESTB        DL, DL
 	JE           d16r14_overwrite
 	VFMADD213PS  (AX), Z30, Z0

@@ -119,20 +119,30 @@ func interpretTiles(t *testing.T, r *rand.Rand, f *asmtest.Function, rows, colum
 func interpretDots(t *testing.T, r *rand.Rand, f *asmtest.Function, rows, columns int, add bool) {
 	t.Helper()
 	pairs := 1 + r.IntN(140) // with and without turns beside those that fetch C
+	more := 4 * r.IntN(3)    // and a second product
 	rsa, panel, ldc := 2*pairs+8*r.IntN(3), pairs*16+r.IntN(9), columns+r.IntN(5)
+	rsa2, panel2 := 2*more+8*r.IntN(3), more*16+r.IntN(9)
 	a, b := halves(r, (rows-1)*rsa+2*pairs), pairsOf(halves(r, 2*((columns/16-1)*panel+pairs*16)))
+	a2, b2 := halves(r, (rows-1)*rsa2+2*more+1), pairsOf(halves(r, 2*((columns/16-1)*panel2+more*16+1)))
 	start := normal(r, (rows-1)*ldc+columns)
 	got := slices.Clone(start)
 	const alpha = -1.75
-	err := f.CallWithin([]asmtest.Region{asmtest.In(a), asmtest.In(b), asmtest.In(got)},
-		pairs, &a[0], 2*uintptr(rsa), &b[0], 4*uintptr(panel), &got[0], 4*uintptr(ldc), float32(alpha), add, &b[0])
+	err := f.CallWithin([]asmtest.Region{asmtest.In(a), asmtest.In(b), asmtest.In(a2), asmtest.In(b2), asmtest.In(got)},
+		pairs, &a[0], 2*uintptr(rsa), &b[0], 4*uintptr(panel), more, &a2[0], 2*uintptr(rsa2), &b2[0], 4*uintptr(panel2), &got[0], 4*uintptr(ldc), float32(alpha), add, &b[0])
 	if err != nil {
 		t.Fatal(err)
 	}
-	checkSums(t, rows, columns, rows, ldc, 2*pairs, a, rsa, b, panel, start, got, alpha, add)
+	both, bothA, bothB := pairs+more, make([]uint16, 0, rows*2*(pairs+more)), []uint32(nil)
+	for i := range rows { // one product, of the factors side by side
+		bothA = append(append(bothA, a[i*rsa:i*rsa+2*pairs]...), a2[i*rsa2:i*rsa2+2*more]...)
+	}
+	for j := range columns / 16 {
+		bothB = append(append(bothB, b[j*panel:j*panel+16*pairs]...), b2[j*panel2:j*panel2+16*more]...)
+	}
+	checkSums(t, rows, columns, rows, ldc, 2*both, bothA, 2*both, bothB, 16*both, start, got, alpha, add)
 	if slices.Contains(simd.Units(), "avx512_bf16") {
 		real := slices.Clone(start)
-		dotKernels[columns/16-1][rows-1](pairs, &a[0], 2*uintptr(rsa), &b[0], 4*uintptr(panel), &real[0], 4*uintptr(ldc), alpha, add, &b[0])
+		dotKernels[columns/16-1][rows-1](pairs, &a[0], 2*uintptr(rsa), &b[0], 4*uintptr(panel), more, &a2[0], 2*uintptr(rsa2), &b2[0], 4*uintptr(panel2), &real[0], 4*uintptr(ldc), alpha, add, &b[0])
 		if i, ok := sameBits(real, got); !ok {
 			t.Fatalf("%d rows, %d columns: element %d is %v interpreted, %v on the processor", rows, columns, i, got[i], real[i])
 		}

@@ -104,19 +104,10 @@ func (t *Tape) branch(p rowsOf, l *Linear) branch {
 		b.buffers = append(b.buffers, m)
 		return gemm.Strided(m.bf16(rows*ld), rows, cols, ld)
 	}
-	narrowed := t.Half
-	if narrowed {
-		b.a, b.b, b.buffers = t.narrowAdapter(l)
-	} else {
-		b.a, b.b = room(r, r, l.In, l.In), room(l.Out, l.Out, r, b.ld)
-	}
+	b.a, b.b, b.buffers = t.narrowAdapter(l)
 	b.u, b.v = room(p.rows, p.most, r, b.ld), room(p.rows, p.most, r, b.ld)
 	if t.drops(l.LoRA) {
 		b.x = room(p.rows, p.most, l.In, l.In)
-	}
-	if t.err == nil && !narrowed {
-		cast.Narrow(t.dev, l.LoRA.A.Data, b.a.Data)
-		cast.NarrowRows(t.dev, 1, l.Out, r, l.LoRA.B.Data, b.b.Data, b.ld)
 	}
 	return b
 }

@@ -95,23 +95,13 @@ func lower(from, stride, to reg.GPPhysical) {
 }
 
 // dot writes the AVX512-BF16 kernel of a number of rows and of panels of 16 columns: Z28
-// and Z29 hold a pair of k of B's columns, Z30 the pair of a row of A, the rest the sums.
+// and Z29 hold a pair of k of B's columns, Z30 the pair of a row of A, the rest the sums. A
+// second product, more pairs of k of other factors, is added to the same sums: a low-rank branch.
 func dot(rows, panels int) {
 	name := fmt.Sprintf("d%dr%d", 16*panels, rows)
-	TEXT(name, NOSPLIT, "func(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)")
+	TEXT(name, NOSPLIT, "func(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, more int, a2 *uint16, rsa2 uintptr, b2 *uint32, panel2 uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)")
 	Doc(fmt.Sprintf("%s is the AVX512-BF16 kernel of %d rows and %d columns.", name, rows, 16*panels))
 	Pragma("noescape")
-	pairs := Load(Param("pairs"), GP64())
-	rsa := Load(Param("rsa"), GP64())
-	b := []reg.Register{Load(Param("b"), GP64()), Load(Param("panel"), GP64())}
-	ADDQ(b[0], b[1])
-	a := []reg.GPVirtual{Load(Param("a"), GP64()).(reg.GPVirtual)}
-	for i := 3; i < rows; i += 3 {
-		last, next := a[len(a)-1], GP64()
-		LEAQ(Mem{Base: last, Index: rsa, Scale: 2}, next)
-		ADDQ(rsa, next)
-		a = append(a, next)
-	}
 	z := []reg.VecPhysical{
 		reg.Z0, reg.Z1, reg.Z2, reg.Z3, reg.Z4, reg.Z5, reg.Z6, reg.Z7, reg.Z8, reg.Z9, reg.Z10, reg.Z11, reg.Z12, reg.Z13, reg.Z14, reg.Z15,
 		reg.Z16, reg.Z17, reg.Z18, reg.Z19, reg.Z20, reg.Z21, reg.Z22, reg.Z23, reg.Z24, reg.Z25, reg.Z26, reg.Z27, reg.Z28, reg.Z29, reg.Z30,
@@ -123,28 +113,66 @@ func dot(rows, panels int) {
 			sum[i] = append(sum[i], z[2*i+j])
 		}
 	}
-	unrolled(name, rows, panels, 4, pairs, func() {
-		for j := range panels {
-			VMOVUPS(Mem{Base: b[j]}, z[28+j])
-			PREFETCHT0(Mem{Base: b[j], Disp: 512})
-			ADDQ(Imm(64), b[j])
-		}
-		for i := range sum {
-			at := Mem{Base: a[i/3]}
-			if i%3 > 0 {
-				at.Index, at.Scale = rsa, uint8(i%3)
-			}
-			VBROADCASTSS(at, z[30])
-			for j := range panels {
-				word("VDPBF16PS Z30, Z%d, Z%d", 28+j, 2*i+j)
-			}
-		}
-		for _, p := range a {
-			ADDQ(Imm(4), p)
-		}
-	})
+	f := loadDotFactors(rows, "pairs", "a", "rsa", "b", "panel")
+	unrolled(name, rows, panels, 4, f.pairs, "_second", func() { f.step(z, panels, true) })
+	Label(name + "_second")
+	more := Load(Param("more"), GP64())
+	TESTQ(more, more)
+	JE(LabelRef(name + "_store"))
+	f = loadDotFactors(rows, "more", "a2", "rsa2", "b2", "panel2")
+	Label(name + "_more_pairs")
+	f.step(z, panels, false)
+	DECQ(f.pairs)
+	JNE(LabelRef(name + "_more_pairs"))
 	Label(name + "_store")
 	store(64, name, sum, z[30])
+}
+
+// dotFactors are where the next pair of k lies: in A's rows, of which every third has a
+// register, and in B's panels.
+type dotFactors struct {
+	rows       int
+	pairs, rsa reg.Register
+	a          []reg.GPVirtual
+	b          []reg.Register
+}
+
+func loadDotFactors(rows int, pairs, a, rsa, b, panel string) *dotFactors {
+	f := &dotFactors{rows: rows, pairs: Load(Param(pairs), GP64()), rsa: Load(Param(rsa), GP64())}
+	f.b = []reg.Register{Load(Param(b), GP64()), Load(Param(panel), GP64())}
+	ADDQ(f.b[0], f.b[1])
+	f.a = []reg.GPVirtual{Load(Param(a), GP64()).(reg.GPVirtual)}
+	for i := 3; i < rows; i += 3 {
+		last, next := f.a[len(f.a)-1], GP64()
+		LEAQ(Mem{Base: last, Index: f.rsa, Scale: 2}, next)
+		ADDQ(f.rsa, next)
+		f.a = append(f.a, next)
+	}
+	return f
+}
+
+// step adds the products of a pair of k.
+func (f *dotFactors) step(z []reg.VecPhysical, panels int, fetch bool) {
+	for j := range panels {
+		VMOVUPS(Mem{Base: f.b[j]}, z[28+j])
+		if fetch {
+			PREFETCHT0(Mem{Base: f.b[j], Disp: 512})
+		}
+		ADDQ(Imm(64), f.b[j])
+	}
+	for i := range f.rows {
+		at := Mem{Base: f.a[i/3]}
+		if i%3 > 0 {
+			at.Index, at.Scale = f.rsa, uint8(i%3)
+		}
+		VBROADCASTSS(at, z[30])
+		for j := range panels {
+			word("VDPBF16PS Z30, Z%d, Z%d", 28+j, 2*i+j)
+		}
+	}
+	for _, p := range f.a {
+		ADDQ(Imm(4), p)
+	}
 }
 
 // pairRows writes the packer of B's columns where B is stored by rows: two rows become one

@@ -101,7 +101,7 @@ func tile(v vector, rows, vectors int) {
 	}
 	t.x = v.alloc()
 	if v.unroll > 1 {
-		unrolled(name, rows, vectors, v.unroll, t.k, t.step)
+		unrolled(name, rows, vectors, v.unroll, t.k, "_store", t.step)
 	} else {
 		Label(name + "_loop")
 		t.step()
@@ -145,8 +145,9 @@ func (t *loop) prefetchC(vectors int) {
 
 // unrolled writes the loops of several steps at a time, of k of them: the first fetches a row of
 // C in each turn, as more at once would keep A and B waiting, the second goes without. Both fetch
-// 64 bytes a turn of what comes next into the second-level cache. The steps left over follow.
-func unrolled(name string, rows, vectors, unroll int, k reg.Register, step func()) {
+// 64 bytes a turn of what comes next into the second-level cache. The steps left over follow, then
+// the label after.
+func unrolled(name string, rows, vectors, unroll int, k reg.Register, after string, step func()) {
 	ahead, c, ldc := Load(Param("ahead"), GP64()), Load(Param("c"), GP64()), Load(Param("ldc"), GP64())
 	next := func() {
 		PREFETCHT1(Mem{Base: ahead})
@@ -189,7 +190,7 @@ func unrolled(name string, rows, vectors, unroll int, k reg.Register, step func(
 	loop("_main", turns, next, unroll)
 	Label(name + "_rest")
 	ANDQ(Imm(uint64(unroll-1)), k)
-	JE(LabelRef(name + "_store"))
+	JE(LabelRef(name + after))
 	loop("_loop", k, func() {}, 1)
 }
 
