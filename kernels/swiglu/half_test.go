@@ -60,3 +60,38 @@ func TestHalfTraffic(t *testing.T) {
 	optest.Frugal(t, dev, "swiglu_half_forward_silu", 3*2*n)
 	optest.Frugal(t, dev, "swiglu_half_backward_silu", 5*2*n)
 }
+
+// TestNarrowed: the results are the float32 kernel's, rounded, on the host and on a device.
+func TestNarrowed(t *testing.T) {
+	for _, dev := range []driver.Device{optest.CPU(t, 2), optest.Device(t, 80)} {
+		r := optest.Rand(4)
+		for act := swiglu.SiLU; act <= swiglu.Linear; act++ {
+			for _, n := range []int{1, 1030, 9000} {
+				in := func() driver.F32 {
+					x := optest.Normal(r, n, 2)
+					if dev.Kind() == driver.CPU {
+						return optest.Dev(x)
+					}
+					return optest.In(t, dev, x, 0)
+				}
+				half := func() driver.Slice[driver.BF16] { return optest.InBF16(t, dev, make([]float32, n), 0) }
+				gate, up, dout, out, dgate, dup := in(), in(), in(), in(), in(), in()
+				outHalf, dgateHalf, dupHalf := half(), half(), half()
+				swiglu.Forward(dev, act, gate, up, out)
+				swiglu.ForwardNarrowed(dev, act, gate, up, outHalf)
+				swiglu.Backward(dev, act, dout, gate, up, dgate, dup)
+				swiglu.BackwardNarrowed(dev, act, dout, gate, up, dgateHalf, dupHalf)
+				for _, x := range []struct {
+					half driver.Slice[driver.BF16]
+					wide driver.F32
+				}{{outHalf, out}, {dgateHalf, dgate}, {dupHalf, dup}} {
+					wide, err := driver.Read(dev, x.wide)
+					if err != nil {
+						t.Fatal(err)
+					}
+					optest.Same(t, fmt.Sprintf("%v, activation %d, %d elements", dev.Kind(), act, n), optest.OutBF16(t, dev, x.half), optest.Nearests(wide))
+				}
+			}
+		}
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"math"
 
 	"dataflex.dev/dataflex/driver/cpu"
+	"dataflex.dev/dataflex/kernels/scratch"
 	"dataflex.dev/dataflex/kernels/simd"
 )
 
@@ -17,51 +18,65 @@ const (
 // geluScale is 2√(2/π): GELUTanh's argument to σ is geluScale·(z + geluCube·z³).
 var geluScale = float32(2 * math.Sqrt(2/math.Pi))
 
-func forwardCPU(c *cpu.Device, act Activation, gate, up, out []float32) {
-	n := len(gate)
+// intermediates are the values of a piece on their way, which stay in the first-level cache.
+type intermediates struct{ sigmoid, rest, out, other [piece]float32 }
+
+var workspaces = scratch.NewPool[intermediates](128)
+
+// inPieces calls f with the bounds of pieces that cover n elements.
+func inPieces(c *cpu.Device, n int, f func(lo, hi int, w *intermediates)) {
 	c.Parallel((n+block-1)/block, func(b int) {
-		var s [piece]float32
+		w := workspaces.Take()
 		for lo := b * block; lo < min(n, (b+1)*block); lo += piece {
-			hi := min(n, lo+piece)
-			part := s[:hi-lo]
-			switch act {
-			case SiLU:
-				simd.Silu(part, gate[lo:hi])
-			case GELUTanh:
-				geluSigmoid(part, gate[lo:hi])
-				simd.Mul(part, part, gate[lo:hi])
-			case Sigmoid:
-				simd.Sigmoid(part, gate[lo:hi])
-			case Linear:
-				part = gate[lo:hi]
-			}
-			simd.Mul(out[lo:hi], part, up[lo:hi])
+			f(lo, min(n, lo+piece), w)
 		}
+		workspaces.Give(w)
 	})
 }
 
-func backwardCPU(c *cpu.Device, act Activation, dout, gate, up, dgate, dup []float32) {
-	n := len(gate)
-	c.Parallel((n+block-1)/block, func(b int) {
-		var sigmoid, rest [piece]float32
-		for lo := b * block; lo < min(n, (b+1)*block); lo += piece {
-			hi := min(n, lo+piece)
-			s := sigmoid[:hi-lo]
-			switch act {
-			case SiLU:
-				simd.SiluGradients(dgate[lo:hi], dup[lo:hi], dout[lo:hi], gate[lo:hi], up[lo:hi])
-			case Sigmoid:
-				simd.Sigmoid(s, gate[lo:hi])
-				sigmoidBackward(s, dout[lo:hi], up[lo:hi], dgate[lo:hi], dup[lo:hi])
-			case Linear:
-				productBackward(dout[lo:hi], gate[lo:hi], up[lo:hi], dgate[lo:hi], dup[lo:hi])
-			case GELUTanh:
-				r := rest[:hi-lo]
-				geluSigmoids(s, r, gate[lo:hi])
-				geluBackward(s, r, dout[lo:hi], gate[lo:hi], up[lo:hi], dgate[lo:hi], dup[lo:hi])
-			}
-		}
+func forwardCPU(c *cpu.Device, act Activation, gate, up, out []float32) {
+	inPieces(c, len(gate), func(lo, hi int, w *intermediates) {
+		forwardPiece(act, gate[lo:hi], up[lo:hi], out[lo:hi], &w.sigmoid)
 	})
+}
+
+func forwardPiece(act Activation, gate, up, out []float32, s *[piece]float32) {
+	part := s[:len(gate)]
+	switch act {
+	case SiLU:
+		simd.Silu(part, gate)
+	case GELUTanh:
+		geluSigmoid(part, gate)
+		simd.Mul(part, part, gate)
+	case Sigmoid:
+		simd.Sigmoid(part, gate)
+	case Linear:
+		part = gate
+	}
+	simd.Mul(out, part, up)
+}
+
+func backwardCPU(c *cpu.Device, act Activation, dout, gate, up, dgate, dup []float32) {
+	inPieces(c, len(gate), func(lo, hi int, w *intermediates) {
+		backwardPiece(act, dout[lo:hi], gate[lo:hi], up[lo:hi], dgate[lo:hi], dup[lo:hi], w)
+	})
+}
+
+func backwardPiece(act Activation, dout, gate, up, dgate, dup []float32, w *intermediates) {
+	s := w.sigmoid[:len(gate)]
+	switch act {
+	case SiLU:
+		simd.SiluGradients(dgate, dup, dout, gate, up)
+	case Sigmoid:
+		simd.Sigmoid(s, gate)
+		sigmoidBackward(s, dout, up, dgate, dup)
+	case Linear:
+		productBackward(dout, gate, up, dgate, dup)
+	case GELUTanh:
+		r := w.rest[:len(gate)]
+		geluSigmoids(s, r, gate)
+		geluBackward(s, r, dout, gate, up, dgate, dup)
+	}
 }
 
 // geluSigmoid is the factor of z in GELUTanh.

@@ -98,7 +98,10 @@ func (t *Tape) linear(x *Value, l linears) *Value {
 	if y == nil {
 		return nil
 	}
-	m := memory{x: t.floats(x), y: y.data}
+	m := memory{y: y.data}
+	if t.readsFloats(l) {
+		m.x = t.floats(x)
+	}
 	if rank > 0 {
 		m.u = t.buffer(x.Rows * rank)
 	}
@@ -121,8 +124,13 @@ func (t *Tape) linear(x *Value, l linears) *Value {
 	if n := t.record(opLinear, y, x); n != nil {
 		n.linears = l
 		n.save(nil, m.u, m.z, m.scale, m.inverse)
-		if trains && !t.cheap(x) {
-			n.save(x.data)
+		switch {
+		case !trains || t.cheap(x):
+		case m.x != nil:
+			n.save(m.x)
+		default:
+			n.keepsHalf = true
+			n.save(m.xHalf)
 		}
 	}
 	for _, b := range []*buffer{m.u, m.z, m.scale, m.inverse} {
@@ -247,9 +255,9 @@ func (t *Tape) drops(l *LoRA) bool { return t.mode.Dropout && l.Dropout > 0 }
 // through the layers in reverse order, as FactorSink requires.
 func linearVJP(t *Tape, n *node) error {
 	l, x := n.linears, n.in[0]
-	m := memory{y: n.out.grad, u: n.saved[1], z: n.saved[2], scale: n.saved[3], inverse: n.saved[4]}
+	m := memory{y: n.out.grad, yHalf: n.out.halfGrad, u: n.saved[1], z: n.saved[2], scale: n.saved[3], inverse: n.saved[4]}
 	if l.trains() {
-		m.x = t.input(n)
+		m.x, m.xHalf = t.inputs(n)
 	}
 	var beta float32
 	if x.wants {
@@ -265,10 +273,10 @@ func linearVJP(t *Tape, n *node) error {
 			m.dMasked = t.buffer(x.Rows * x.Cols)
 		}
 	}
-	if l.narrows() {
-		if m.yHalf = t.narrow(m.y, x.Rows*l.layers[0].Out); m.x != nil {
-			m.xHalf = t.narrowedFrom(x, m.x)
-		}
+	if m.yHalf != nil {
+		m.yHalf.refs++
+	} else if l.narrows() {
+		m.yHalf = t.narrow(m.y, x.Rows*l.layers[0].Out)
 	}
 	for i := len(l.layers) - 1; i >= 0 && t.err == nil; i-- {
 		segments, err := l.segments(t, i)
@@ -285,13 +293,43 @@ func linearVJP(t *Tape, n *node) error {
 	return t.err
 }
 
-// input returns x of a recorded Linear: kept or recomputed.
+// input returns the input of a recorded op in float32: kept or recomputed.
 func (t *Tape) input(n *node) *buffer {
 	if n.saved[0] == nil {
 		t.again(n.in[0])
 		return n.in[0].data
 	}
 	return n.saved[0]
+}
+
+// inputs returns x of a recorded Linear, kept or recomputed, in the forms that its products read.
+func (t *Tape) inputs(n *node) (x, half *buffer) {
+	v := n.in[0]
+	switch {
+	case n.keepsHalf:
+		return nil, n.saved[0]
+	case n.saved[0] == nil && v.data == nil && v.half == nil:
+		t.remake(v)
+	}
+	if x = n.saved[0]; x == nil {
+		x = v.data
+	}
+	if x == nil && t.readsFloats(n.linears) {
+		x = t.floats(v)
+	}
+	if n.linears.narrows() && t.err == nil {
+		half = t.narrowedFrom(v, x)
+	}
+	return x, half
+}
+
+// readsFloats reports whether the layers read their input, or the gradient of their output, in
+// float32, and not only in bf16.
+func (t *Tape) readsFloats(l linears) bool {
+	if !l.narrows() || l.dora() || t.mode.Sink != nil || t.dropsAny(l) {
+		return true
+	}
+	return slices.ContainsFunc(l.layers, func(lin *Linear) bool { return lin.Weight.Trainable() || lin.Bias.Trainable() })
 }
 
 // segments returns where the samples begin among layer i's rows.

@@ -366,6 +366,9 @@ func (t *Tape) SwiGLU(act swiglu.Activation, gate, up *Value) *Value {
 	if t.inHalf(gate, up) && swiglu.HalfActivation(act) {
 		return t.swigluHalf(act, gate, up)
 	}
+	if t.narrowsGates() {
+		return t.swigluNarrowed(act, gate, up)
+	}
 	out := t.value(gate.Rows, gate.Cols, gate.wants || up.wants)
 	if out == nil {
 		return nil
@@ -376,6 +379,40 @@ func (t *Tape) SwiGLU(act swiglu.Activation, gate, up *Value) *Value {
 		n.save(gate.data, up.data)
 	}
 	return out
+}
+
+// narrowsGates reports whether gates write bf16 alone: on a CPU that multiplies in it, but for
+// passes whose sink reads float32.
+func (t *Tape) narrowsGates() bool {
+	return t.BF16 && !t.Half && t.mode.Sink == nil && t.dev.Kind() == driver.CPU
+}
+
+// swigluNarrowed is SwiGLU of values in float32 with out, and backward the gradients, in bf16: linear
+// layers read nothing else of them.
+func (t *Tape) swigluNarrowed(act swiglu.Activation, gate, up *Value) *Value {
+	g, u := t.floats(gate), t.floats(up)
+	out := t.halfValue(gate.Rows, gate.Cols, gate.wants || up.wants)
+	if t.err != nil {
+		return nil
+	}
+	swiglu.ForwardNarrowed(t.dev, act, g.mem, u.mem, t.slice(out))
+	if n := t.record(opSwiGLU, out, gate, up); n != nil {
+		n.act, n.narrowed = act, true
+		n.save(g, u)
+	}
+	return out
+}
+
+func swigluNarrowedVJP(t *Tape, n *node) error {
+	size := n.out.Rows * n.out.Cols
+	dgate, dup := t.bf16Buffer(size), t.bf16Buffer(size)
+	if t.err != nil {
+		return t.err
+	}
+	swiglu.BackwardNarrowed(t.dev, n.act, n.out.grad.mem, n.saved[0].mem, n.saved[1].mem, dgate.bf16(size), dup.bf16(size))
+	t.depositHalf(n.in[0], dgate)
+	t.depositHalf(n.in[1], dup)
+	return t.err
 }
 
 // ClampedSwiGLU records the gated activation of gpt_oss, with clamped inputs: see
@@ -399,6 +436,9 @@ func (t *Tape) ClampedSwiGLU(c swiglu.Clamped, gate, up *Value) *Value {
 // swigluVJP overwrites the saved activations with the gradients, unless other ops still read
 // them.
 func swigluVJP(t *Tape, n *node) error {
+	if n.narrowed {
+		return swigluNarrowedVJP(t, n)
+	}
 	dgate, dup := t.takeOver(n.saved[0]), t.takeOver(n.saved[1])
 	if t.err != nil {
 		return t.err
@@ -414,6 +454,10 @@ func swigluVJP(t *Tape, n *node) error {
 }
 
 func swigluAgain(t *Tape, n *node) {
+	if n.narrowed {
+		swiglu.ForwardNarrowed(t.dev, n.act, n.saved[0].mem, n.saved[1].mem, n.out.half.bf16(n.out.Rows*n.out.Cols))
+		return
+	}
 	if n.clamped != nil {
 		n.clamped.Forward(t.dev, n.saved[0].mem, n.saved[1].mem, n.out.data.mem)
 		return

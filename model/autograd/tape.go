@@ -201,7 +201,9 @@ func (t *Tape) vjp(n *node) func(*Tape, *node) error {
 		}
 		return halfVJPs[n.op]
 	}
-	t.widenGrad(n.out)
+	if n.op != opLinear || t.readsFloats(n.linears) {
+		t.widenGrad(n.out)
+	}
 	return vjps[n.op]
 }
 
@@ -222,7 +224,7 @@ func (t *Tape) again(v *Value) driver.F32 {
 // remake recomputes the output of a cheap op, in float32 or bf16 as it was recorded.
 func (t *Tape) remake(v *Value) {
 	n := &t.nodes[v.node-1]
-	if n.half {
+	if n.half || n.narrowed {
 		v.half = t.bf16Buffer(v.Rows * v.Cols)
 	} else {
 		v.data = t.buffer(v.Rows * v.Cols)
@@ -234,8 +236,12 @@ func (t *Tape) remake(v *Value) {
 
 // node is one recorded op. Which fields are set depends on op.
 type node struct {
-	op    op
-	half  bool // the op ran in bf16 (see halfops.go)
+	op   op
+	half bool // the op ran in bf16 (see halfops.go)
+
+	keepsHalf bool // of a linear: saved[0] is its input in bf16
+	narrowed  bool // of a gate: from float32 to bf16
+
 	in    [5]*Value
 	out   *Value
 	more  []*Value   // the outputs after out, of a group of linear layers
