@@ -36,6 +36,7 @@ type Attributes struct {
 	MemoryBytes uint64 // usable memory in bytes, 0 when unknown
 	Capability  int    // compute capability as PTX targets spell it: 80, 90; 0 on a CPU
 	BF16        bool   // has units that multiply bf16 matrices (tensor cores)
+	Clusters    bool   // launches kernels whose blocks form clusters
 }
 
 // Memory is one allocation on a device. Views into it are Slices.

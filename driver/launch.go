@@ -2,6 +2,7 @@ package driver
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -36,6 +37,10 @@ type Launcher interface {
 	// and that lives as long: loaded modules, scratch memory (see kernels/ptx).
 	Attached() *any
 }
+
+// ErrRefused is in the error of a Launch that the device or its driver does not make: it has
+// run nothing, and works as before.
+var ErrRefused = errors.New("the device does not launch this kernel")
 
 // Attachment implements Launcher's Attached, for devices to embed.
 type Attachment struct{ value any }

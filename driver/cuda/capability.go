@@ -22,6 +22,7 @@ type Properties struct {
 	RegistersPerUnit int    // 32-bit registers per multiprocessor
 	ThreadsPerUnit   int    // resident threads per multiprocessor at most
 	ECC              bool   // error correction is enabled
+	Clusters         bool   // launches kernels whose blocks form clusters
 	MemoryBytes      uint64 // total
 }
 

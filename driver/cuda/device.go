@@ -153,6 +153,9 @@ func properties(dev cu.Device) (Properties, error) {
 		}
 	}
 	p.ECC = ecc != 0
+	const clusterLaunch cu.DeviceAttribute = 120 // an error of drivers before CUDA 11.8
+	clusters, err := dev.Attribute(clusterLaunch)
+	p.Clusters = err == nil && clusters != 0
 	return p, nil
 }
 
@@ -163,7 +166,7 @@ func (d *Device) Kind() driver.Kind { return driver.CUDA }
 func (d *Device) Attributes() driver.Attributes {
 	p := d.props
 	return driver.Attributes{
-		Name: p.Name, Units: p.Multiprocessors, MemoryBytes: p.MemoryBytes, Capability: p.SM(), BF16: p.SM() >= 80,
+		Name: p.Name, Units: p.Multiprocessors, MemoryBytes: p.MemoryBytes, Capability: p.SM(), BF16: p.SM() >= 80, Clusters: p.Clusters,
 	}
 }
 

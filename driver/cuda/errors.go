@@ -1,6 +1,10 @@
 package cuda
 
-import "fmt"
+import (
+	"fmt"
+
+	"dataflex.dev/dataflex/driver"
+)
 
 // Code is a result of the CUDA driver API (CUresult). It is an error so that callers can
 // test for it with errors.Is(err, cuda.OutOfMemory).
@@ -30,6 +34,16 @@ func (c Code) lost() bool {
 	return false
 }
 
+// refusal reports whether a launch that failed so may succeed with another kernel: the GPU,
+// a part of one (MIG) or the driver does not run clusters of that size.
+func (c Code) refusal() bool {
+	switch c {
+	case 1, 701, 801, 912: // INVALID_VALUE, LAUNCH_OUT_OF_RESOURCES, NOT_SUPPORTED, INVALID_CLUSTER_SIZE
+		return true
+	}
+	return false
+}
+
 // Error is a driver call that failed.
 type Error struct {
 	Call string // the function's name in the driver API
@@ -44,3 +58,8 @@ func (e *Error) Error() string {
 
 // Unwrap is the code.
 func (e *Error) Unwrap() error { return e.Code }
+
+// Is reports a launch that was refused as driver.ErrRefused.
+func (e *Error) Is(target error) bool {
+	return target == driver.ErrRefused && e.Call == "cuLaunchKernel" && e.Code.refusal()
+}

@@ -78,7 +78,7 @@ func (d *Device) Kind() driver.Kind { return driver.Sim }
 
 // Attributes describes the interpreter.
 func (d *Device) Attributes() driver.Attributes {
-	return driver.Attributes{Name: "PTX interpreter", Units: d.opt.Units, Capability: d.opt.Capability, BF16: true}
+	return driver.Attributes{Name: "PTX interpreter", Units: d.opt.Units, Capability: d.opt.Capability, BF16: true, Clusters: d.opt.Capability >= 90}
 }
 
 // maxBuffer is the largest size for which an allocation fits in its window.

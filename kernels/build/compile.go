@@ -64,17 +64,21 @@ var (
 	blank    = regexp.MustCompile(`\n\s*\n+`)
 	parent   = regexp.MustCompile(`[^/"]+/\.\./`)
 	file     = regexp.MustCompile(`(?m)^\t\.file\t.*\n?`)
+	cluster  = regexp.MustCompile(`\.maxclusterrank ([0-9]+)`)
 	section  = regexp.MustCompile(`(?s)\t\.section.*?\n\t\}`)
 )
 
 // tidy drops comments and debug sections with the references to them, and shortens paths:
-// line numbers stay, for the interpreter's messages and for profilers.
+// line numbers stay, for the interpreter's messages and for profilers. The third argument of
+// __launch_bounds__, which clang makes the largest cluster, becomes the cluster's size: clang
+// has no attribute for that, and with it a launch needs none of its own.
 func tidy(ptx []byte) []byte {
 	ptx = comment.ReplaceAll(ptx, nil)
 	ptx = section.ReplaceAll(ptx, nil)
 	ptx = function.ReplaceAll(ptx, []byte("$1"))
 	ptx = parent.ReplaceAll(ptx, nil)
 	ptx = bytes.ReplaceAll(ptx, []byte(`"./`), []byte(`"`))
+	ptx = cluster.ReplaceAll(ptx, []byte(".explicitcluster\n.reqnctapercluster $1, 1, 1"))
 	// The table of files is at the end of clang's output, after its use.
 	files := bytes.Join(file.FindAll(ptx, -1), nil)
 	ptx = file.ReplaceAll(ptx, nil)

@@ -18,7 +18,7 @@ template <int Bn> struct ring {
   static constexpr u32 bytes_a = 2 * box, bytes = bytes_a + Bn / 64 * box;
   int stage = 0;
   u32 parity = 0;
-
+  DEV_METHOD void release(u32 empty) { mbarrier_arrive(empty); }
   DEV_METHOD static u32 barriers() { return shared_address(memory) + stages * bytes; }
   DEV_METHOD u32 full() { return barriers() + 16 * stage; }
   DEV_METHOD u32 empty() { return full() + 8; }
@@ -64,7 +64,7 @@ template <int Tr, int Bn> DEV void load(ring<Bn> at, const tensor_map* a, const 
 
 // products sums the products of that many slices, which come through the ring, for rows 64
 // half … of the tile.
-template <int Tr, int Bn> DEV void products(float (&d)[Bn / 2], ring<Bn>& at, int slices, int half) {
+template <int Tr, int Bn, class Ring> DEV void products(float (&d)[Bn / 2], Ring& at, int slices, int half) {
 #pragma unroll
   for (int i = 0; i < Bn / 2; i++) d[i] = 0;
   pin(d);
@@ -81,10 +81,10 @@ template <int Tr, int Bn> DEV void products(float (&d)[Bn / 2], ring<Bn>& at, in
     }
     wgmma_commit();
     wgmma_wait<1>();
-    if (s > 0 && threadIdx.x % 32 == 0) mbarrier_arrive(used);
+    if (s > 0 && threadIdx.x % 32 == 0) at.release(used);
     used = at.empty();
   }
   wgmma_wait<0>();
-  if (threadIdx.x % 32 == 0) mbarrier_arrive(used);
+  if (threadIdx.x % 32 == 0) at.release(used);
   pin(d);
 }

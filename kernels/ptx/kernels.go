@@ -1,7 +1,9 @@
 package ptx
 
 import (
+	"errors"
 	"fmt"
+	"log/slog"
 	"reflect"
 	"slices"
 	"strings"
@@ -46,8 +48,12 @@ func Flag(b bool) int32 {
 
 // Launch queues one kernel; for a grid without blocks it does nothing.
 func (k Kernels[P]) Launch(q *Queue, name string, c driver.Config, p *P) {
+	must(name, k.launch(q, name, c, p))
+}
+
+func (k Kernels[P]) launch(q *Queue, name string, c driver.Config, p *P) error {
 	if c.Grid.X == 0 {
-		return
+		return nil
 	}
 	fn := q.function(k.family, name, k.layout)
 	raw := unsafe.Slice((*byte)(unsafe.Pointer(p)), unsafe.Sizeof(*p))
@@ -55,7 +61,24 @@ func (k Kernels[P]) Launch(q *Queue, name string, c driver.Config, p *P) {
 	for _, f := range k.layout.Parameters {
 		q.args.Bytes(raw[f.Offset:f.Offset+f.Size], f.Align)
 	}
-	must(name, q.dev.Launch(fn, c, &q.args))
+	return q.dev.Launch(fn, c, &q.args)
+}
+
+// Try is Launch of a kernel that a device may refuse, for which there is another one. It
+// reports whether the kernel was queued; the first refusal is logged, and a family of which
+// a kernel was refused is not tried again on the device.
+func (k Kernels[P]) Try(q *Queue, name string, c driver.Config, p *P) bool {
+	if q.refused[k.family] {
+		return false
+	}
+	err := k.launch(q, name, c, p)
+	if errors.Is(err, driver.ErrRefused) {
+		slog.Warn("the device refuses a kernel; a slower one with the same results runs instead", "kernel", name, "device", q.dev.Attributes().Name, "error", err)
+		q.refused[k.family] = true
+		return false
+	}
+	must(name, err)
+	return true
 }
 
 // Layout is the layout of a parameter struct's fields in a launch's packed bytes.

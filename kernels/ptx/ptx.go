@@ -95,6 +95,7 @@ type Queue struct {
 	uploads    []upload
 	constants  []constant
 	tensorMaps map[tensorKey]driver.EncodedTensorMap
+	refused    map[*Family]bool // families that the device does not launch
 }
 
 type kernel struct {
@@ -113,7 +114,7 @@ func On(dev driver.Launcher) *Queue {
 	if q, ok := (*slot).(*Queue); ok {
 		return q
 	}
-	q := &Queue{dev: dev, functions: map[kernel]driver.Function{}, modules: map[*Family]driver.Module{}, tensorMaps: map[tensorKey]driver.EncodedTensorMap{}}
+	q := &Queue{dev: dev, functions: map[kernel]driver.Function{}, modules: map[*Family]driver.Module{}, tensorMaps: map[tensorKey]driver.EncodedTensorMap{}, refused: map[*Family]bool{}}
 	*slot = q
 	return q
 }

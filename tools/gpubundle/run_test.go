@@ -127,6 +127,7 @@ func TestMarkdown(t *testing.T) {
 	d.Records = []Record{
 		{Name: "gemm_nt/bf16/x/1x2x3", Ops: 1e12, Median: 2e-3, TFLOPs: 500, GBs: 3, Share: 0.625, Bound: "tensor", First: 0.1, Check: "ok", Torch: 1.5e-3, How: "matmul"},
 		{Name: "gemm_nt/bf16/x/1x2x3@sm_80", Variant: "sm_80", Median: 5e-3, Check: "ok"},
+		{Name: "gemm_nt/bf16/x/1x2x3@no clusters", Variant: "no clusters", Median: 3e-3, Check: "ok"},
 		{Name: "norm_forward/f32/x/1x2", Error: "ptx: norm: out of memory\nmore"},
 		{Name: "rope/f32/x/1", Median: 1, Check: "BAD: x[1,2] is 3"},
 		{Name: "copy/f32/x/1", Error: "not measured: the budget was spent"},
@@ -144,7 +145,7 @@ func TestMarkdown(t *testing.T) {
 	pageOf := r.markdown()
 	for _, want := range []string{
 		"# kernels on NVIDIA H200, 2026-11-24", "compute capability 9.0", "CUDA 13.0", "- FAILED test: 1 tests failed", "no time was left for less_f32.",
-		"| gemm_nt/bf16/x/1x2x3 | ok | 2 | 5 | 500.0 | 3 | 62 % tensor | 0.75 (matmul) |",
+		"| gemm_nt/bf16/x/1x2x3 | ok | 2 | 5 | 3 | 500.0 | 3 | 62 % tensor | 0.75 (matmul) |",
 		"- norm_forward/f32/x/1x2: ptx: norm: out of memory more", "- rope/f32/x/1: BAD: x[1,2] is 3",
 		"| norm | 1 | 1 | 0 | 0 | 0 | 0 | 3.0 |", "| rope | 0 | 0 | 0 | 1 | 0 | 1 | 0.0 |", "- FAIL norm.TestB: 1 is not 2", "- HANG rope.TestC",
 		"- norm_forward of norm.sm80.ptx spills 8 bytes", "torch 2.7.1.",

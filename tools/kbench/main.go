@@ -18,8 +18,8 @@
 // A time on a GPU is the device's own, between events. Before each repeat a buffer larger
 // than the last-level cache is written, so that every operand comes from memory; operands
 // are normal numbers. Medians count; the first call, which loads and compiles, is told apart.
-// On a Hopper GPU --generations times the sm_80 kernels beside the sm_90a ones, launch by
-// launch in turn.
+// On a Hopper GPU --generations times the sm_80 kernels beside the sm_90a ones, and products
+// without clusters, launch by launch in turn.
 //
 // With a budget, cases run in another process. One that does not come back within its limit
 // ends that process, and its family of kernels is not tried again; one that fails costs
@@ -70,7 +70,7 @@ func main() {
 	pflag.BoolVar(&o.query, "query", false, "tell what the device is, and stop")
 	pflag.StringVar(&o.ptx, "ptx", "", "load every *.ptx of this folder, tell registers, memory and spills, and stop")
 	pflag.BoolVar(&o.check, "check", false, "compare 256 random entries of every output with float64 on the host")
-	pflag.BoolVar(&o.generations, "generations", false, "on a Hopper GPU, time the sm_80 kernels, too")
+	pflag.BoolVar(&o.generations, "generations", false, "on a Hopper GPU, time the sm_80 kernels and those without clusters, too")
 	pflag.DurationVar(&o.budget, "budget", 0, "stop after that long; cases run in other processes, what is worth most first")
 	pflag.DurationVar(&o.limit, "limit", 20*time.Second, "with a budget: how long one case may take, and twice that the first of a process")
 	pflag.BoolVar(&o.part, "part", false, "with a budget, what the other processes are: they stop at the first case that fails")

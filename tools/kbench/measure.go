@@ -17,7 +17,7 @@ import (
 type bench struct {
 	dev    driver.Device
 	room   *room
-	other  *room      // of the same device with the sm_80 kernels; nil: those are not timed
+	others []variant  // of the same device with other kernels; none: those are not timed
 	flush  driver.F32 // larger than the last-level cache; nil on the interpreter
 	queue  driver.Stream
 	events [2]driver.Event
@@ -30,10 +30,18 @@ type bench struct {
 
 // rooms are those that there are.
 func (b *bench) rooms() []*room {
-	if b.other == nil {
-		return []*room{b.room}
+	all := []*room{b.room}
+	for _, v := range b.others {
+		all = append(all, v.room)
 	}
-	return []*room{b.room, b.other}
+	return all
+}
+
+// variant is the device with other kernels than its own choice.
+type variant struct {
+	name string
+	room *room
+	has  func(c Case) bool // whether the case has such kernels
 }
 
 // ampere is a GPU that is given the sm_80 text of every family.
@@ -52,10 +60,32 @@ func (d *ampere) Attributes() driver.Attributes {
 	return a
 }
 
-// compareGenerations has the sm_80 kernels timed beside those of Hopper, where dev has both.
+// withoutClusters is a GPU that is given no kernels for clusters.
+type withoutClusters struct {
+	driver.Launcher
+	own driver.Attachment
+}
+
+// Attached is apart from the GPU's, as for ampere.
+func (d *withoutClusters) Attached() *any { return d.own.Attached() }
+
+// Attributes are the GPU's, but for the clusters.
+func (d *withoutClusters) Attributes() driver.Attributes {
+	a := d.Launcher.Attributes()
+	a.Clusters = false
+	return a
+}
+
+// compareGenerations has the sm_80 kernels timed beside those of Hopper, where dev has both,
+// and of products the kernels without clusters.
 func (b *bench) compareGenerations() {
-	if l, ok := b.dev.(driver.Launcher); ok && ptx.Hopper(b.dev) && b.dev.Kind() == driver.CUDA {
-		b.other = newRoom(&ampere{Launcher: l})
+	l, ok := b.dev.(driver.Launcher)
+	if !ok || !ptx.Hopper(b.dev) || b.dev.Kind() != driver.CUDA {
+		return
+	}
+	b.others = append(b.others, variant{"sm_80", newRoom(&ampere{Launcher: l}), Case.generations})
+	if b.dev.Attributes().Clusters {
+		b.others = append(b.others, variant{"no clusters", newRoom(&withoutClusters{Launcher: l}), Case.clusters})
 	}
 }
 
@@ -91,7 +121,7 @@ func newBench(dev driver.Device, quick, tiny bool) *bench {
 // these. Whatever goes wrong in it becomes the record's error: the other cases are worth
 // having.
 func (b *bench) measure(c Case) (out []Record) {
-	out = append(make([]Record, 0, 2), newRecord(c))
+	out = append(make([]Record, 0, 1+len(b.others)), newRecord(c))
 	defer func() {
 		for _, r := range b.rooms() {
 			r.free()
@@ -113,11 +143,14 @@ func (b *bench) measure(c Case) (out []Record) {
 		return out
 	}
 	trials := []*trial{b.prepare(c, b.room, &out[0])}
-	if b.other != nil && c.generations() {
-		out = append(out, out[0])
-		r := &out[1]
-		r.Name, r.Variant = r.Name+"@sm_80", "sm_80"
-		trials = append(trials, b.prepare(c, b.other, r))
+	for _, v := range b.others {
+		if !v.has(c) {
+			continue
+		}
+		out = append(out, newRecord(c))
+		r := &out[len(out)-1]
+		r.Name, r.Variant = r.Name+"@"+v.name, v.name
+		trials = append(trials, b.prepare(c, v.room, r))
 	}
 	calls := make([]func(), len(trials))
 	for i, t := range trials {

@@ -104,6 +104,11 @@ func (c Case) generations() bool {
 	return c.family() == "gradproj" || c.family() == "quant" && c.Floor.Unit == tensor
 }
 
+// clusters reports whether there are kernels for clusters for the case.
+func (c Case) clusters() bool {
+	return c.Type == "bf16" && (c.family() == "gemm" || c.family() == "lora")
+}
+
 // worth is how early a case runs, 0 first: what a step of LoRA on an 8B model waits for,
 // then what else training runs in bf16, the other models, and float32.
 func (c Case) worth() int {

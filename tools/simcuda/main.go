@@ -100,9 +100,13 @@ func cuDeviceGetAttribute(v *C.int, a, d C.int) C.int {
 	if capability >= 90 {
 		shared = 227 << 10
 	}
+	clusters := 0
+	if gpu.Attributes().Clusters {
+		clusters = 1
+	}
 	facts := map[C.int]int{
 		13: 1000000, 16: 1, 32: 0, 36: 1000000, 37: 64, 38: 1 << 20, 39: 2048,
-		75: capability / 10, 76: capability % 10, 81: 233472, 82: 65536, 97: shared,
+		75: capability / 10, 76: capability % 10, 81: 233472, 82: 65536, 97: shared, 120: clusters,
 	}
 	f, ok := facts[a]
 	if !ok {
