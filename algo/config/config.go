@@ -110,6 +110,7 @@ type Data struct {
 	ToolFormat             string
 	DefaultSystem          *string // nil = the template's
 	EnableThinking         *bool
+	PreserveThinking       *bool // nil = as the version of LLaMA-Factory that the template is from
 	TokenizedPath          string
 
 	MixtureSampleRule      string

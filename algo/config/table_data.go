@@ -25,6 +25,7 @@ func dataKeys() []Key {
 	g.honour("tool_format", Text, "null", "Overrides the template's way of writing tools", func(c *Config) any { return &c.Data.ToolFormat })
 	g.honour("default_system", Text, "null", "Overrides the template's system prompt", func(c *Config) any { return &c.Data.DefaultSystem })
 	g.honour("enable_thinking", Bool, "true", "Thinking mode of reasoning templates", func(c *Config) any { return &c.Data.EnableThinking })
+	g.honour("preserve_thinking", Bool, "null", "Keep the thoughts of earlier answers in the prompt when generating, and with mask_history; null = with mask_history, in the templates of LLaMA-Factory 0.9.4", func(c *Config) any { return &c.Data.PreserveThinking })
 	g.honour("tokenized_path", Text, "null", "Folder the tokenised data is kept in", func(c *Config) any { return &c.Data.TokenizedPath })
 
 	g.ignore(multimodal, "media_dir string null")
@@ -53,6 +54,5 @@ func dynamicKeys() []Key {
 		func(c *Config) any { return &c.Training.Ranks })
 	g.honour("reduction", Text, "tree", "How several ranks' gradients are added [tree fast]: tree gives the same bits on any number of processes, fast is the connecting library's own way",
 		func(c *Config) any { return &c.Training.Reduction })
-	g.refuse("thoughts of earlier answers are formatted as in LLaMA-Factory 0.9.4: remove it", "preserve_thinking bool false")
 	return g.keys
 }

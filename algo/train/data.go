@@ -169,7 +169,7 @@ func chatTemplate(c *config.Config, tok *tokenizer.Tokenizer, log *slog.Logger) 
 	if err != nil {
 		return nil, c.Errorf("template", "%w", err)
 	}
-	tmpl, err = tmpl.With(template.Options{DefaultSystem: c.Data.DefaultSystem, ToolFormat: c.Data.ToolFormat, EnableThinking: c.Data.EnableThinking})
+	tmpl, err = tmpl.With(template.Options{DefaultSystem: c.Data.DefaultSystem, ToolFormat: c.Data.ToolFormat, EnableThinking: c.Data.EnableThinking, PreserveThinking: c.Data.PreserveThinking})
 	if err != nil {
 		return nil, c.Errorf("template", "%w", err)
 	}

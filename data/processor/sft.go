@@ -16,6 +16,9 @@ func NewSFT(tok *tokenizer.Tokenizer, tmpl *template.Template, o Options) (Encod
 	_, pad, _ := tok.Pad()
 	e := &encoder{Options: o, efficientEOS: tmpl.EfficientEOS(), eos: eos, pad: pad}
 	e.pairs = func(s *data.Sample) ([]template.Pair, error) { return tmpl.Encode(tok, s) }
+	if o.MaskHistory {
+		e.pairs = func(s *data.Sample) ([]template.Pair, error) { return tmpl.EncodeLast(tok, s) }
+	}
 	if err := e.check(); err != nil {
 		return nil, err
 	}

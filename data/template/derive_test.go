@@ -172,7 +172,7 @@ func TestSharedParsed(t *testing.T) {
 			for k, m := range r.Messages {
 				messages[k] = data.Message{Role: m.Role, Content: m.Content}
 			}
-			pairs, err := got.EncodeMessages(tok, messages, r.System, r.Tools)
+			pairs, err := got.Encode(tok, &data.Sample{Prompt: messages, System: r.System, Tools: r.Tools})
 			if err != nil {
 				t.Errorf("%s, row %d: %v", want.Template, i, err)
 				continue

@@ -43,14 +43,22 @@ type Pair struct {
 // Encode returns the turns of s as ids. The error says what in the row's tools or messages
 // cannot be formatted.
 func (t *Template) Encode(tok Tokenizer, s *data.Sample) ([]Pair, error) {
-	messages := make([]data.Message, 0, len(s.Prompt)+len(s.Response))
-	messages = append(append(messages, s.Prompt...), s.Response...)
-	return t.EncodeMessages(tok, messages, s.System, s.Tools)
+	return t.encode(tok, s, t.Render)
 }
 
-// EncodeMessages is Encode for messages that alternate between prompt and answer.
-func (t *Template) EncodeMessages(tok Tokenizer, messages []data.Message, system, tools string) ([]Pair, error) {
-	turns, err := t.Render(messages, system, tools)
+// EncodeLast is Encode for training on the last answer alone (mask_history): a reasoning
+// template may leave out the thoughts of the answers before it, as it does when it generates.
+func (t *Template) EncodeLast(tok Tokenizer, s *data.Sample) ([]Pair, error) {
+	if t.kind == reasoning && t.forgets {
+		return t.encode(tok, s, t.renderLast)
+	}
+	return t.encode(tok, s, t.Render)
+}
+
+func (t *Template) encode(tok Tokenizer, s *data.Sample, render func(messages []data.Message, system, tools string) ([]Turn, error)) ([]Pair, error) {
+	messages := make([]data.Message, 0, len(s.Prompt)+len(s.Response))
+	messages = append(append(messages, s.Prompt...), s.Response...)
+	turns, err := render(messages, s.System, s.Tools)
 	if err != nil {
 		return nil, err
 	}
@@ -67,7 +75,8 @@ func (t *Template) EncodeMessages(tok Tokenizer, messages []data.Message, system
 }
 
 // EncodeOne returns everything before the last answer as one prompt, and the answer: generation
-// starts from that prompt. A reasoning template removes the thoughts from earlier answers.
+// starts from that prompt. A reasoning template removes the thoughts from earlier answers, but
+// for preserve_thinking.
 func (t *Template) EncodeOne(tok Tokenizer, messages []data.Message, system, tools string) (Pair, error) {
 	turn, err := t.RenderOne(messages, system, tools)
 	if err != nil {
@@ -133,34 +142,42 @@ func (t *Template) Render(messages []data.Message, system, tools string) ([]Turn
 	return turns, nil
 }
 
-// RenderOne is EncodeOne as text and tokens.
-func (t *Template) RenderOne(messages []data.Message, system, tools string) (Turn, error) {
+// renderLast is Render where only the last answer has a thought, or an empty one; with
+// preserve_thinking the others keep those that they have.
+func (t *Template) renderLast(messages []data.Message, system, tools string) ([]Turn, error) {
 	if len(messages)%2 != 0 || len(messages) == 0 {
-		return Turn{}, fmt.Errorf("template %s: %d messages; want alternating prompts and answers", t.name, len(messages))
+		return nil, fmt.Errorf("template %s: %d messages; want alternating prompts and answers", t.name, len(messages))
 	}
-	var all Turn
-	last := len(messages) - 2
-	for i := 0; i <= last; i += 2 {
-		var turn Turn
-		answer := messages[i+1]
-		if t.kind == reasoning && (i < last || t.thinking != nil && !*t.thinking) {
+	turns := make([]Turn, len(messages)/2)
+	last := len(turns) - 1
+	for i := range turns {
+		answer, render := messages[2*i+1], t.renderBare
+		strip := !t.preserve
+		if i == last {
+			render, strip = t.render, t.thinking != nil && !*t.thinking
+		}
+		if t.kind == reasoning && strip {
 			answer.Content = t.withoutThought(answer.Content)
 		}
-		// Only the last answer gets an empty thought.
-		render := t.render
-		if i < last {
-			render = t.renderBare
-		}
-		if err := render(&turn, i, messages[i], answer, system, tools); err != nil {
-			return Turn{}, err
-		}
-		all.Source = append(all.Source, turn.Source...)
-		if i < last {
-			all.Source = append(all.Source, turn.Target...)
-		} else {
-			all.Target = turn.Target
+		if err := render(&turns[i], 2*i, messages[2*i], answer, system, tools); err != nil {
+			return nil, err
 		}
 	}
+	return turns, nil
+}
+
+// RenderOne is EncodeOne as text and tokens.
+func (t *Template) RenderOne(messages []data.Message, system, tools string) (Turn, error) {
+	turns, err := t.renderLast(messages, system, tools)
+	if err != nil {
+		return Turn{}, err
+	}
+	var all Turn
+	last := len(turns) - 1
+	for _, turn := range turns[:last] {
+		all.Source = append(append(all.Source, turn.Source...), turn.Target...)
+	}
+	all.Source, all.Target = append(all.Source, turns[last].Source...), turns[last].Target
 	return all, nil
 }
 
@@ -172,7 +189,7 @@ func (t *Template) render(turn *Turn, i int, prompt, answer data.Message, system
 	if t.kind != reasoning || t.hasThought(answer.Content) {
 		return nil
 	}
-	empty := Element{Text: t.thought[0] + t.thought[1]}
+	empty := Element{Text: t.emptyThought}
 	if t.thinking != nil && *t.thinking {
 		turn.Target = append([]Element{empty}, turn.Target...)
 	} else {
@@ -192,6 +209,9 @@ func (t *Template) renderBare(turn *Turn, i int, prompt, answer data.Message, sy
 			text, err := t.toolText(tools)
 			if err != nil {
 				return fmt.Errorf("template %s: tools: %w", t.name, err)
+			}
+			if t.trimTools && system == "" {
+				text = strings.TrimLeft(text, "\n")
 			}
 			block := appendSlots(nil, t.system, system+text, nil)
 			if t.kind == inFirst && len(block) > 0 {
@@ -276,11 +296,11 @@ func between(before, after string) *regexp.Regexp {
 }
 
 // functionText formats a function message: a JSON call or list of calls, possibly after a
-// thought or inside <tool_call>.
+// thought or between the template's marks of a call.
 func (t *Template) functionText(message string) (string, error) {
 	calls, around := message, ""
 	if t.kind != inFirst {
-		if m := between("<tool_call>", "</tool_call>").FindStringSubmatch(message); m != nil {
+		if m := between(t.toolCall[0], t.toolCall[1]).FindStringSubmatch(message); m != nil {
 			calls, around = m[1], strings.ReplaceAll(message, m[0], "")
 		} else if m := between(t.thought[0], t.thought[1]).FindString(message); m != "" {
 			calls, around = strings.ReplaceAll(message, m, ""), m
@@ -298,6 +318,9 @@ func (t *Template) functionText(message string) (string, error) {
 func (t *Template) toolText(tools string) (string, error) {
 	if tools == "" {
 		return "", nil
+	}
+	if t.tools != "" {
+		return strings.Replace(string(t.tools), content, tools, 1), nil
 	}
 	v, err := pyjson.Decode([]byte(tools))
 	if err != nil {

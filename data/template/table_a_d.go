@@ -2,6 +2,14 @@ package template
 
 // Templates from a to d; Template documents the defaults of missing fields.
 var tableAD = map[string]Template{
+	"aeva": {
+		kind: reasoning, prefix: []slot{"[gMASK]<sop>"}, system: []slot{"<|system|>\n{{content}}"},
+		user: []slot{"<|user|>\n{{content}}<|assistant|>"}, assistant: []slot{"\n{{content}}"},
+		observation: []slot{"<|observation|>\n{{content}}<|assistant|>"}, function: []slot{content}, toolFormat: "glm4_moe",
+		defaultSystem: "You are an AI assistant named Aeva created by Zongzhi Lou. Your answer should be friendly, unbiased, faithful, informative and detailed.",
+		stopWords:     []string{"<|user|>", "<|observation|>"}, thought: [2]string{"<think>", "</think>"}, emptyThought: "</think>",
+		efficientEOS: true, forgets: true,
+	},
 	"alpaca": {
 		user: []slot{"### Instruction:\n{{content}}\n\n### Response:\n"}, assistant: []slot{content, eos, "\n\n"},
 		defaultSystem: "Below is an instruction that describes a task. Write a response that appropriately completes the request.\n\n",

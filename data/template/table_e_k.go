@@ -64,6 +64,20 @@ var tableEK = map[string]Template{
 		observation: []slot{"<start_of_turn>tool\n{{content}}<end_of_turn>\n<start_of_turn>model\n"}, stopWords: []string{"<end_of_turn>"},
 		replaceEOS: true,
 	},
+	"gemma4": {
+		kind: reasoning, prefix: []slot{bos}, system: []slot{"<|turn>system\n<|think|>{{content}}<turn|>\n"},
+		user: []slot{"<|turn>user\n{{content}}<turn|>\n<|turn>model\n"}, assistant: []slot{"{{content}}<turn|>\n"},
+		observation: []slot{"<|turn>tool\n{{content}}<turn|>\n<|turn>model\n"}, function: []slot{"<|tool>{{content}}<tool|>"},
+		toolFormat: "gemma4", defaultSystem: "You are a helpful assistant.", stopWords: []string{"<turn|>"},
+		thought: [2]string{"<|channel>thought\n", "<channel|>"}, replaceEOS: true, forgets: true,
+	},
+	"gemma4n": {
+		kind: reasoning, prefix: []slot{bos}, system: []slot{"<|turn>system\n<|think|>{{content}}<turn|>\n"},
+		user: []slot{"<|turn>user\n{{content}}<turn|>\n<|turn>model\n"}, assistant: []slot{"{{content}}<turn|>\n"},
+		observation: []slot{"<|turn>tool\n{{content}}<turn|>\n<|turn>model\n"}, function: []slot{"<|tool>{{content}}<tool|>"},
+		toolFormat: "gemma4", defaultSystem: "You are a helpful assistant.", stopWords: []string{"<turn|>"},
+		thought: [2]string{"<|channel>thought\n", "<channel|>"}, replaceEOS: true, forgets: true,
+	},
 	"glm4": {
 		prefix: []slot{"[gMASK]<sop>"}, system: []slot{"<|system|>\n{{content}}"}, user: []slot{"<|user|>\n{{content}}<|assistant|>"},
 		assistant: []slot{"\n{{content}}"}, observation: []slot{"<|observation|>\n{{content}}<|assistant|>"}, function: []slot{content},
@@ -74,6 +88,13 @@ var tableEK = map[string]Template{
 		user: []slot{"<|user|>\n{{content}}<|assistant|>"}, assistant: []slot{"\n{{content}}"},
 		observation: []slot{"<|observation|>\n{{content}}<|assistant|>"}, function: []slot{content}, toolFormat: "glm4_moe",
 		stopWords: []string{"<|user|>", "<|observation|>", "</answer>"}, efficientEOS: true,
+	},
+	"glm4_7": {
+		kind: reasoning, prefix: []slot{"[gMASK]<sop>"}, system: []slot{"<|system|>\n{{content}}"},
+		user: []slot{"<|user|>\n{{content}}<|assistant|>"}, assistant: []slot{"\n{{content}}"},
+		observation: []slot{"<|observation|>\n{{content}}<|assistant|>"}, function: []slot{content}, toolFormat: "glm4_moe",
+		stopWords: []string{"<|user|>", "<|observation|>"}, thought: [2]string{"<think>", "</think>"}, emptyThought: "</think>",
+		efficientEOS: true, forgets: true,
 	},
 	"glm4_moe": {
 		kind: reasoning, prefix: []slot{"[gMASK]<sop>"}, system: []slot{"<|system|>\n{{content}}"},
@@ -86,6 +107,11 @@ var tableEK = map[string]Template{
 		user: []slot{"<|user|>\n{{content}}<|assistant|>"}, assistant: []slot{"\n{{content}}"},
 		observation: []slot{"<|observation|>\n{{content}}<|assistant|>"}, function: []slot{content}, toolFormat: "glm4",
 		stopWords: []string{"<|user|>", "<|observation|>", "</answer>"}, efficientEOS: true,
+	},
+	"glm_ocr": {
+		prefix: []slot{"[gMASK]<sop>"}, system: []slot{"<|system|>\n{{content}}"}, user: []slot{"<|user|>\n{{content}}<|assistant|>"},
+		assistant: []slot{"\n{{content}}"}, observation: []slot{"<|observation|>\n{{content}}<|assistant|>"}, function: []slot{content},
+		toolFormat: "glm4", stopWords: []string{"<|user|>", "<|observation|>"}, efficientEOS: true,
 	},
 	"glmz1": {
 		kind: reasoning, prefix: []slot{"[gMASK]<sop>"}, system: []slot{"<|system|>\n{{content}}"},
@@ -118,6 +144,24 @@ var tableEK = map[string]Template{
 	"hunyuan": {
 		prefix: []slot{"<|startoftext|>"}, system: []slot{"{{content}}<|extra_4|>"}, user: []slot{"{{content}}<|extra_0|>"},
 		assistant: []slot{"{{content}}<|eos|>"}, stopWords: []string{"<|eos|>"},
+	},
+	"hunyuan_small": {
+		prefix: []slot{"<｜hy_begin▁of▁sentence｜>"}, system: []slot{"{{content}}<｜hy_place▁holder▁no▁3｜>"},
+		user: []slot{"<｜hy_User｜>{{content}}<｜hy_place▁holder▁no▁8｜>"}, assistant: []slot{"{{content}}<｜hy_place▁holder▁no▁2｜>"},
+		stopWords: []string{"<｜hy_place▁holder▁no▁2｜>"},
+	},
+	"hy3": {
+		kind: reasoning, prefix: []slot{bos}, user: []slot{"<｜hy_User｜>{{content}}<｜hy_Assistant｜>"},
+		assistant: []slot{"{{content}}<｜hy_eos｜>"}, stopWords: []string{"<｜hy_eos｜>"}, thought: [2]string{"<think>", "</think>"},
+		replaceEOS: true, forgets: true,
+	},
+	"hy_dense_1_8b": {
+		prefix: []slot{bos}, system: []slot{"{{content}}<｜hy_place▁holder▁no▁3｜>"}, user: []slot{"<｜hy_User｜>{{content}}"},
+		assistant: []slot{"<｜hy_Assistant｜>{{content}}"}, stopWords: []string{"<｜hy_place▁holder▁no▁2｜>"}, efficientEOS: true,
+	},
+	"hy_dense_7b": {
+		prefix: []slot{bos}, system: []slot{"{{content}}<|extra_4|>"}, user: []slot{"{{content}}<|extra_0|>"},
+		stopWords: []string{"<|eos|>"}, efficientEOS: true,
 	},
 	"index": {
 		system: []slot{"<unk>{{content}}"}, user: []slot{"reserved_0{{content}}reserved_1"}, efficientEOS: true,

@@ -2,6 +2,20 @@ package template
 
 // Templates from l to n; Template documents the defaults of missing fields.
 var tableLN = map[string]Template{
+	"lfm2": {
+		system: []slot{"<|im_start|>system\n{{content}}<|im_end|>\n"},
+		user:   []slot{"<|im_start|>user\n{{content}}<|im_end|>\n<|im_start|>assistant\n"}, assistant: []slot{"{{content}}<|im_end|>\n"},
+		observation: []slot{"<|im_start|>tool\n<|tool_response_start|>{{content}}<|tool_response_end|><|im_end|>\n<|im_start|>assistant\n"},
+		toolFormat:  "lfm2", toolCall: [2]string{"<|tool_call_start|>", "<|tool_call_end|>"},
+		defaultSystem: "You are a helpful AI assistant.", stopWords: []string{"<|im_end|>"}, replaceEOS: true,
+	},
+	"lfm2_vl": {
+		system: []slot{"<|im_start|>system\n{{content}}<|im_end|>\n"},
+		user:   []slot{"<|im_start|>user\n{{content}}<|im_end|>\n<|im_start|>assistant\n"}, assistant: []slot{"{{content}}<|im_end|>\n"},
+		observation: []slot{"<|im_start|>tool\n<|tool_response_start|>{{content}}<|tool_response_end|><|im_end|>\n<|im_start|>assistant\n"},
+		toolFormat:  "lfm2", toolCall: [2]string{"<|tool_call_start|>", "<|tool_call_end|>"},
+		defaultSystem: "You are a helpful multimodal assistant by Liquid AI.", stopWords: []string{"<|im_end|>"}, replaceEOS: true,
+	},
 	"llama2": {
 		kind: inFirst, system: []slot{"<<SYS>>\n{{content}}\n<</SYS>>\n\n"}, user: []slot{bos, "[INST] {{content}} [/INST]"},
 	},
@@ -106,6 +120,11 @@ var tableLN = map[string]Template{
 		user:   []slot{"<|im_start|>user\n{{content}}<|im_end|>\n<|im_start|>assistant\n"}, assistant: []slot{"{{content}}<|im_end|>\n"},
 		defaultSystem: "You are a helpful assistant.", stopWords: []string{"<|im_end|>"},
 	},
+	"minicpm_v_4_6": {
+		system: []slot{"<|im_start|>system\n{{content}}<|im_end|>\n"},
+		user:   []slot{"<|im_start|>user\n{{content}}<|im_end|>\n<|im_start|>assistant\n"}, assistant: []slot{"{{content}}<|im_end|>\n"},
+		defaultSystem: "You are a helpful assistant.", stopWords: []string{"<|im_end|>"},
+	},
 	"minimax1": {
 		system:      []slot{"<beginning_of_sentence>system ai_setting=assistant\n{{content}}<end_of_sentence>\n"},
 		user:        []slot{"<beginning_of_sentence>user name=user\n{{content}}<end_of_sentence>\n<beginning_of_sentence>ai name=assistant\n"},
@@ -151,5 +170,11 @@ var tableLN = map[string]Template{
 		user:      []slot{"<|im_user|>user<|im_middle|>{{content}}<|im_end|><|im_assistant|>assistant<|im_middle|>"},
 		assistant: []slot{"{{content}}<|im_end|>"}, defaultSystem: "You are a helpful assistant provided by Moonshot-AI.",
 		stopWords: []string{"<|im_end|>"}, replaceEOS: true,
+	},
+	"moss_vl": {
+		system: []slot{"<|im_start|>system\n{{content}}<|im_end|>\n"},
+		user:   []slot{"<|im_start|>user\n{{content}}<|im_end|>\n<|im_start|>assistant\n"}, assistant: []slot{"{{content}}<|im_end|>\n"},
+		observation: []slot{"<|im_start|>user\n<tool_response>\n{{content}}\n</tool_response><|im_end|>\n<|im_start|>assistant\n"},
+		toolFormat:  "qwen", stopWords: []string{"<|im_end|>"}, replaceEOS: true, trimTools: true,
 	},
 }

@@ -40,6 +40,10 @@ var tableOZ = map[string]Template{
 		user:      []slot{"<|im_start|>user<|im_sep|>{{content}}<|im_end|><|im_start|>assistant<|im_sep|>"},
 		assistant: []slot{"{{content}}<|im_end|>"}, stopWords: []string{"<|im_end|>"}, replaceEOS: true,
 	},
+	"phi4_mini": {
+		system: []slot{"<|system|>{{content}}<|end|>"}, user: []slot{"<|user|>{{content}}<|end|><|assistant|>"},
+		assistant: []slot{"{{content}}<|end|>"}, tools: "<|tool|>{{content}}<|/tool|>", stopWords: []string{"<|end|>"}, replaceEOS: true,
+	},
 	"phi_small": {
 		system: []slot{"<|system|>\n{{content}}<|end|>\n"}, user: []slot{"<|user|>\n{{content}}<|end|>\n<|assistant|>\n"},
 		assistant: []slot{"{{content}}<|end|>\n"}, stopWords: []string{"<|end|>"}, replaceEOS: true,
@@ -78,6 +82,24 @@ var tableOZ = map[string]Template{
 		user: []slot{"<|im_start|>user\n{{content}}<|im_end|>\n<|im_start|>assistant\n"}, assistant: []slot{"{{content}}<|im_end|>\n"},
 		observation: []slot{"<|im_start|>user\n<tool_response>\n{{content}}\n</tool_response><|im_end|>\n<|im_start|>assistant\n"},
 		toolFormat:  "qwen", stopWords: []string{"<|im_end|>"}, replaceEOS: true,
+	},
+	"qwen3_5": {
+		kind: reasoning, system: []slot{"<|im_start|>system\n{{content}}<|im_end|>\n"},
+		user: []slot{"<|im_start|>user\n{{content}}<|im_end|>\n<|im_start|>assistant\n"}, assistant: []slot{"{{content}}<|im_end|>\n"},
+		observation: []slot{"<|im_start|>user\n<tool_response>\n{{content}}\n</tool_response><|im_end|>\n<|im_start|>assistant\n"},
+		toolFormat:  "qwen3_5", stopWords: []string{"<|im_end|>"}, replaceEOS: true, forgets: true,
+	},
+	"qwen3_5_nothink": {
+		system: []slot{"<|im_start|>system\n{{content}}<|im_end|>\n"},
+		user:   []slot{"<|im_start|>user\n{{content}}<|im_end|>\n<|im_start|>assistant\n"}, assistant: []slot{"{{content}}<|im_end|>\n"},
+		observation: []slot{"<|im_start|>user\n<tool_response>\n{{content}}\n</tool_response><|im_end|>\n<|im_start|>assistant\n"},
+		toolFormat:  "qwen3_5", stopWords: []string{"<|im_end|>"}, replaceEOS: true,
+	},
+	"qwen3_6": {
+		kind: reasoning, system: []slot{"<|im_start|>system\n{{content}}<|im_end|>\n"},
+		user: []slot{"<|im_start|>user\n{{content}}<|im_end|>\n<|im_start|>assistant\n"}, assistant: []slot{"{{content}}<|im_end|>\n"},
+		observation: []slot{"<|im_start|>user\n<tool_response>\n{{content}}\n</tool_response><|im_end|>\n<|im_start|>assistant\n"},
+		toolFormat:  "qwen3_5", stopWords: []string{"<|im_end|>"}, replaceEOS: true, forgets: true,
 	},
 	"qwen3_nothink": {
 		system: []slot{"<|im_start|>system\n{{content}}<|im_end|>\n"},
@@ -187,6 +209,18 @@ var tableOZ = map[string]Template{
 		user: []slot{"### Human: {{content}}\n### Assistant:"}, assistant: []slot{"{{content}}\n"},
 		defaultSystem: "This is a chat between an inquisitive human and an AI assistant. Assume the role of the AI assistant. Read all the images carefully, and respond to the human's questions with informative, helpful, detailed and polite answers. 这是一个好奇的人类和一个人工智能助手之间的对话。假设你扮演这个AI助手的角色。仔细阅读所有的图像，并对人类的问题做出信息丰富、有帮助、详细的和礼貌的回答。\n\n",
 		stopWords:     []string{"###"}, efficientEOS: true,
+	},
+	"youtu": {
+		kind: reasoning, prefix: []slot{bos}, user: []slot{"<|User|>{{content}}<|Assistant|>"},
+		assistant:   []slot{"{{content}}<|end_of_text|>"},
+		observation: []slot{"<tool_response>\n{{content}}\n</tool_response><|Assistant|>"}, function: []slot{content},
+		stopWords: []string{"<|end_of_text|>"}, replaceEOS: true, forgets: true,
+	},
+	"youtu_vl": {
+		system:    []slot{"<|begin_of_text|>system\n{{content}}<|end_of_text|>\n"},
+		user:      []slot{"<|begin_of_text|>user\n{{content}}<|end_of_text|>\n<|begin_of_text|>assistant\n"},
+		assistant: []slot{"{{content}}<|end_of_text|>\n"}, defaultSystem: "You are a helpful assistant.",
+		stopWords: []string{"<|end_of_text|>"},
 	},
 	"yuan": {
 		user: []slot{content, token("<sep>")}, assistant: []slot{"{{content}}<eod>\n"}, stopWords: []string{"<eod>"},

@@ -1,5 +1,6 @@
-// Package template formats conversations as the text that a model was tuned on: the 124
-// templates of LLaMA-Factory 0.9.4, by the names its configs use.
+// Package template formats conversations as the text that a model was tuned on: the templates
+// of LLaMA-Factory 0.9.4, and those that 0.9.5 and its main branch (of August 2026) added, by
+// the names that configs use.
 //
 // A template is a list of slots for each role. Every string slot is tokenised on its own, so
 // that merges never cross a slot's boundary; text from the data is not escaped, so a special
@@ -43,19 +44,25 @@ type Template struct {
 	name          string
 	kind          kind
 	prefix        []slot
-	system        []slot // default {{content}}
-	user          []slot // default {{content}}
-	assistant     []slot // default {{content}} and eos
-	observation   []slot // default the user's
-	function      []slot // default the assistant's
-	toolFormat    string // default "default"
+	system        []slot    // default {{content}}
+	user          []slot    // default {{content}}
+	assistant     []slot    // default {{content}} and eos
+	observation   []slot    // default the user's
+	function      []slot    // default the assistant's
+	toolFormat    string    // default "default"
+	tools         slot      // if set, holds the data's own JSON of tools instead of a tool format's text
+	trimTools     bool      // without a system text, the tools' text has no leading line breaks
+	toolCall      [2]string // around the calls in a function message; default <tool_call> and </tool_call>
 	defaultSystem string
 	stopWords     []string
 	thought       [2]string // default <think>\n and \n</think>\n\n
+	emptyThought  string    // default both marks of a thought
+	forgets       bool      // with mask_history, the thoughts of earlier answers are removed
 	efficientEOS  bool
 	replaceEOS    bool
 	replaceJinja  bool
 	thinking      *bool
+	preserve      bool // generation keeps the thoughts of earlier answers
 }
 
 // Options are a config's changes to a template.
@@ -66,6 +73,10 @@ type Options struct {
 	// for a missing key) trains an empty thought where an answer has none, nil (null) puts it
 	// into the prompt, false also removes the thoughts in the data.
 	EnableThinking *bool
+	// PreserveThinking is preserve_thinking of a reasoning template: true keeps the thoughts of
+	// earlier answers in the prompt of an answer, false removes them with mask_history, too. nil
+	// is false, but for mask_history in the templates of LLaMA-Factory 0.9.4, which keep them there.
+	PreserveThinking *bool
 }
 
 // Get returns the template called name, with enable_thinking true. The error
@@ -130,6 +141,12 @@ func (t *Template) fillIn() {
 	if t.thought == [2]string{} {
 		t.thought = [2]string{"<think>\n", "\n</think>\n\n"}
 	}
+	if t.emptyThought == "" {
+		t.emptyThought = t.thought[0] + t.thought[1]
+	}
+	if t.toolCall == [2]string{} {
+		t.toolCall = [2]string{"<tool_call>", "</tool_call>"}
+	}
 }
 
 // answer is the default of the assistant's slots.
@@ -151,9 +168,12 @@ func (t *Template) With(o Options) (*Template, error) {
 			return nil, fmt.Errorf("template: tool_format %q does not exist; known: %s", o.ToolFormat, strings.Join(toolFormatNames(), ", "))
 		}
 		// Upstream discards the template's own function slots here.
-		changed.toolFormat, changed.function = o.ToolFormat, t.answer()
+		changed.toolFormat, changed.function, changed.tools = o.ToolFormat, t.answer(), ""
 	}
 	changed.thinking = o.EnableThinking
+	if o.PreserveThinking != nil {
+		changed.preserve, changed.forgets = *o.PreserveThinking, !*o.PreserveThinking
+	}
 	return &changed, nil
 }
 

@@ -1,9 +1,6 @@
 package template
 
-import (
-	"errors"
-	"strings"
-)
+import "strings"
 
 func llama3Tools(tools []any) (string, error) {
 	text := "Cutting Knowledge Date: December 2023\nToday Date: " + today().Format("02 Jan 2006") +
@@ -71,10 +68,20 @@ func minimax2Tools(tools []any) (string, error) {
 		"<parameter name=\"param-key-2\">param-value-2</parameter>\n...\n</invoke>\n</minimax:tool_call>", nil
 }
 
-// minimax2Calls refuses: upstream's formatter for calls is unfinished, so that it is unknown
-// what a model would be tuned on.
-func minimax2Calls([]call) (string, error) {
-	return "", errors.New("tool_format minimax2 does not support function calls; set tool_format to another")
+// minimax2Calls is LLaMA-Factory 0.9.5's: the formatter of 0.9.4 is unfinished and fails.
+func minimax2Calls(calls []call) (string, error) {
+	parts := make([]string, len(calls))
+	for i, c := range calls {
+		parts[i] = "<invoke name=\"" + c.name + "\">"
+		err := c.eachArgument(func(key, text string) {
+			parts[i] += "\n<parameter name=\"" + key + "\">" + text + "</parameter>"
+		})
+		if err != nil {
+			return "", err
+		}
+		parts[i] += "\n</invoke>"
+	}
+	return strings.Join(parts, "\n"), nil
 }
 
 func seedTools(tools []any) (string, error) {
@@ -100,4 +107,63 @@ func seedCalls(calls []call) (string, error) {
 		parts[i] += "\n</function>\n</seed:tool_call>"
 	}
 	return strings.Join(parts, "\n"), nil
+}
+
+func qwen35Tools(tools []any) (string, error) {
+	text := "\n\n# Tools\n\nYou have access to the following functions:\n\n<tools>"
+	for _, tool := range tools {
+		text += "\n" + dump(declared(tool))
+	}
+	return text + "\n</tools>\n\nIf you choose to call a function ONLY reply in the following format with NO suffix:\n\n" +
+		"<tool_call>\n<function=example_function_name>\n<parameter=example_parameter_1>\nvalue_1\n</parameter>\n" +
+		"<parameter=example_parameter_2>\nThis is the value for the second parameter\nthat can span\nmultiple lines\n" +
+		"</parameter>\n</function>\n</tool_call>\n\n<IMPORTANT>\nReminder:\n" +
+		"- Function calls MUST follow the specified format: an inner <function=...></function> block must be nested within " +
+		"<tool_call></tool_call> XML tags\n- Required parameters MUST be specified\n- You may provide optional reasoning for your " +
+		"function call in natural language BEFORE the function call, but NOT after\n- If there is no function call available, " +
+		"answer the question like normal with your current knowledge and do not tell the user about function calls\n</IMPORTANT>", nil
+}
+
+func qwen35Calls(calls []call) (string, error) {
+	parts := make([]string, len(calls))
+	for i, c := range calls {
+		parts[i] = "<tool_call>\n<function=" + c.name + ">"
+		err := c.eachArgument(func(key, text string) {
+			parts[i] += "\n<parameter=" + key + ">\n" + text + "\n</parameter>"
+		})
+		if err != nil {
+			return "", err
+		}
+		parts[i] += "\n</function>\n</tool_call>"
+	}
+	return strings.Join(parts, "\n"), nil
+}
+
+func lfm2Tools(tools []any) (string, error) {
+	all := make([]any, len(tools))
+	for i, tool := range tools {
+		all[i] = declared(tool)
+	}
+	return "List of tools: <|tool_list_start|>" + dump(all) + "<|tool_list_end|>", nil
+}
+
+// lfm2Calls writes calls as Python does: f(a="text", b=1). Quotes in a text are not escaped.
+func lfm2Calls(calls []call) (string, error) {
+	parts := make([]string, len(calls))
+	for i, c := range calls {
+		arguments, err := c.named()
+		if err != nil {
+			return "", err
+		}
+		keywords := make([]string, len(arguments))
+		for k, a := range arguments {
+			if text, ok := a.Value.(string); ok {
+				keywords[k] = a.Key + "=\"" + text + "\""
+			} else {
+				keywords[k] = a.Key + "=" + dump(a.Value)
+			}
+		}
+		parts[i] = c.name + "(" + strings.Join(keywords, ", ") + ")"
+	}
+	return "<|tool_call_start|>[" + strings.Join(parts, ", ") + "]<|tool_call_end|>", nil
 }

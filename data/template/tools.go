@@ -27,14 +27,17 @@ type toolFormat struct {
 
 var toolFormats = map[string]toolFormat{
 	"default":  {defaultTools, defaultCalls},
+	"gemma4":   {gemma4Tools, gemma4Calls},
 	"glm4":     {glm4Tools, glm4Calls},
 	"glm4_moe": {listTools("\n\n"+listHead, glm4MoeTail), glm4MoeCalls},
 	"llama3":   {llama3Tools, llama3Calls},
+	"lfm2":     {lfm2Tools, lfm2Calls},
 	"ling":     {listTools(listHead, qwenTail+"\ndetailed thinking off"), qwenCalls},
 	"minimax1": {minimax1Tools, minimax1Calls},
 	"minimax2": {minimax2Tools, minimax2Calls},
 	"mistral":  {mistralTools, mistralCalls},
 	"qwen":     {listTools("\n\n"+listHead, qwenTail), qwenCalls},
+	"qwen3_5":  {qwen35Tools, qwen35Calls},
 	"seed_oss": {seedTools, seedCalls},
 }
 
@@ -68,6 +71,14 @@ func inner(tool any) any {
 	if kind, _ := member(tool, "type"); kind == "function" {
 		f, _ := member(tool, "function")
 		return f
+	}
+	return tool
+}
+
+// declared is inner, but for a tool of type function that has its members beside the type.
+func declared(tool any) any {
+	if _, wraps := member(tool, "function"); wraps {
+		return inner(tool)
 	}
 	return tool
 }
@@ -243,11 +254,20 @@ func glm4MoeCalls(calls []call) (string, error) {
 	return strings.Join(parts, "\n"), nil
 }
 
-// eachArgument calls f with every argument: a string unchanged, other values as JSON.
-func (c call) eachArgument(f func(key, text string)) error {
+// named is the arguments of a call by their names.
+func (c call) named() (pyjson.Object, error) {
 	arguments, ok := c.arguments.(pyjson.Object)
 	if !ok {
-		return fmt.Errorf("arguments of %q: want an object, got %s", c.name, clip(dump(c.arguments)))
+		return nil, fmt.Errorf("arguments of %q: want an object, got %s", c.name, clip(dump(c.arguments)))
+	}
+	return arguments, nil
+}
+
+// eachArgument calls f with every argument: a string unchanged, other values as JSON.
+func (c call) eachArgument(f func(key, text string)) error {
+	arguments, err := c.named()
+	if err != nil {
+		return err
 	}
 	for _, a := range arguments {
 		text, ok := a.Value.(string)

@@ -68,7 +68,7 @@ func readTemplate(c *config.Config, tok *tokenizer.Tokenizer) (*template.Templat
 	if err != nil {
 		return nil, err
 	}
-	return tmpl.With(template.Options{DefaultSystem: c.Data.DefaultSystem, ToolFormat: c.Data.ToolFormat, EnableThinking: c.Data.EnableThinking})
+	return tmpl.With(template.Options{DefaultSystem: c.Data.DefaultSystem, ToolFormat: c.Data.ToolFormat, EnableThinking: c.Data.EnableThinking, PreserveThinking: c.Data.PreserveThinking})
 }
 
 func addTokens(c *config.Config, tok *tokenizer.Tokenizer) {
