@@ -28,10 +28,10 @@ func tensorCored() Config {
 	return c
 }
 
-// TestBF16 compares a pass with bf16 matrices on a device with float32 on the host: the
-// losses, and every gradient as a whole, within the effect of rounding values and gradients to
-// 8 bits, which is largest where terms cancel: in those of queries and keys.
-// The comparison with PyTorch's bf16 is in algo/train.
+// TestBF16 compares a pass with bf16 matrices on a device with float32 on the host: the losses,
+// and every gradient as a whole. The tolerance is the effect of rounding values and gradients
+// to 8 bits, which is largest where terms cancel, in the gradients of queries and keys. The
+// comparison with PyTorch's bf16 is in algo/train.
 func TestBF16(t *testing.T) {
 	lora := func(m *Model) error {
 		adapt(t, m, LoRA{Rank: 3, Alpha: 3, Targets: []string{"all"}})
@@ -150,8 +150,8 @@ func distance(got, want []float32) float64 {
 	return math.Sqrt(d / w)
 }
 
-// TestBF16Factors: a sink gets factors of the gradients that a pass without one adds up, which
-// keeps its values in bf16 besides.
+// TestBF16Factors: the factors that a sink gets multiply to the gradients of a pass without a
+// sink, which also keeps its values in bf16.
 func TestBF16Factors(t *testing.T) {
 	dev := optest.Device(t, 80)
 	m := randomOn(t, dev, tensorCored(), true)

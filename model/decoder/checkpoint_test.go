@@ -12,7 +12,7 @@ import (
 	"dataflex.dev/dataflex/kernels/gradproj"
 )
 
-// equal fails for numbers that differ in a bit.
+// equal fails if any bit differs.
 func equal(t *testing.T, what string, got, want []float32) {
 	t.Helper()
 	if len(got) != len(want) {

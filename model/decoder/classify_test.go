@@ -10,8 +10,8 @@ import (
 	"dataflex.dev/dataflex/driver/cpu"
 )
 
-// TestClassifier compares transformers' logits of padded rows (tools/golden/classifier.py)
-// with ours of packed ones, the padding of short rows included as tokens.
+// TestClassifier compares our logits of packed rows with transformers' of padded ones
+// (tools/golden/classifier.py). Our rows contain the padding as tokens.
 func TestClassifier(t *testing.T) {
 	for name, labels := range map[string]int{"llama": 1, "qwen2": 3} {
 		dir := filepath.Join("testdata/classifier", name)

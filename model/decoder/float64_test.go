@@ -5,9 +5,9 @@ import (
 	"testing"
 )
 
-// TestFloat64: where the gradients of a gated delta rule cancel, transformers' float32 keeps
-// three digits of them, and ours are held to its float64 (tools/golden/family_shapes.py OUT
-// 12-12 qwen3_next).
+// TestFloat64: in a gated delta rule gradients cancel, so that transformers' float32 has only
+// three correct digits of some. These are compared with its float64
+// (tools/golden/family_shapes.py OUT 12-12 qwen3_next).
 func TestFloat64(t *testing.T) {
 	const dir = "testdata/float64/qwen3_next"
 	w, m := golden(t, dir, "golden.safetensors"), open(t, 2, dir)

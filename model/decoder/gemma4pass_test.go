@@ -54,8 +54,8 @@ func TestGemma4Memory(t *testing.T) {
 	}
 }
 
-// evened is a copy of a folder whose heads attend less sharply to one token: as their scores
-// are not scaled, bf16's rounding of the scores of random heads would affect everything.
+// evened copies a folder with flatter attention. Scores are not scaled in this family, so that
+// with random heads the rounding of scores to bf16 would dominate the comparison.
 func evened(t *testing.T, dir string) string {
 	t.Helper()
 	out := t.TempDir()
@@ -86,7 +86,7 @@ func TestGemma4InBF16(t *testing.T) {
 	ids, _, _ := plainRecords(t, gemma4Folder)
 	for _, name := range []string{"equal", "own-inputs"} {
 		dir := evened(t, filepath.Join(gemma4Folder, name))
-		host, b := load(t, dir, Options{}), packedRows(ids, len(ids)) // no row of which a norm of little makes much of rounding
+		host, b := load(t, dir, Options{}), packedRows(ids, len(ids)) // a single long row: rows whose norms divide by small numbers would amplify rounding errors
 		o, lora := Objective{Weight: sampleWeights(b)}, LoRA{Rank: 2, Alpha: 3, Targets: []string{"all"}}
 		adapt(t, host, lora)
 		want := passOn(t, host, b, o)

@@ -117,7 +117,7 @@ func logits(t *testing.T, m *Model, b Batch) []float32 {
 	return out
 }
 
-// worst is the largest difference as a share of want's largest entry.
+// worst is the largest difference, divided by the largest entry of want.
 func worst(got, want []float32) float64 {
 	if len(got) != len(want) {
 		return math.Inf(1)
@@ -156,8 +156,8 @@ func TestFamilies(t *testing.T) {
 	}
 }
 
-// recordedFamilies are the folders with recorded values: all of DATAFLEX_FAMILIES, or
-// those of ../shared; of what is not done yet, the model types that are supported.
+// recordedFamilies are the folders with recorded values: all of DATAFLEX_FAMILIES, or those of
+// ../shared whose model type is supported.
 func recordedFamilies(t *testing.T) []string {
 	t.Helper()
 	if root := os.Getenv("DATAFLEX_FAMILIES"); root != "" {
@@ -234,13 +234,13 @@ func testFamily(t *testing.T, w *checkpoint.Weights, m *Model) {
 		top = max(top, largest(recorded[p]))
 	}
 	for _, p := range m.Trainable() {
-		// A gradient that is 0, as that of the biases of keys that nothing turns, is what
-		// rounding leaves of it, here and there.
+		// A gradient that is mathematically 0, such as that of key biases without rotary
+		// embedding, consists of rounding errors in both.
 		if largest(recorded[p]) < 1e-6*top && largest(p.Grad.Host()) < 1e-6*top {
 			continue
 		}
 		allowed := 1e-4
-		if single { // recorded in float64: what cancels may be as far off as twice transformers' own float32
+		if single { // recorded in float64: where terms cancel the error may be twice that of transformers' own float32
 			allowed = max(allowed, 2*worst(laidGradient(t, w, "float32.grad.", m, p), recorded[p]))
 		}
 		within(t, "grad."+p.Name, p.Grad.Host(), recorded[p], allowed)
@@ -254,9 +254,8 @@ func largest(x []float32) (top float32) {
 	return top
 }
 
-// laidGradient is the recorded gradient of p as p lies here, of those whose names begin
-// with of. Transformers 5 calls gpt_neox's
-// head lm_head, and saves it as embed_out.
+// laidGradient returns the recorded gradient of p in p's own layout, from the recordings whose
+// names begin with of. Transformers 5 calls gpt_neox's head lm_head, but saves it as embed_out.
 func laidGradient(t *testing.T, w *checkpoint.Weights, of string, m *Model, p *tensor.Param) []float32 {
 	t.Helper()
 	var all []float32
@@ -271,9 +270,9 @@ func laidGradient(t *testing.T, w *checkpoint.Weights, of string, m *Model, p *t
 	return all
 }
 
-// testLongest compares the logits of the rows that are as long as the batch was padded to:
-// transformers turns the others by the batch's length, and here a row's own counts. Each
-// row by itself, and gradients, are in TestLongRope.
+// testLongest compares the logits of the rows that are as long as the padded batch:
+// transformers computes the angles of shorter rows from the batch's length, and we from their
+// own. Single rows, and gradients, are in TestLongRope.
 func testLongest(t *testing.T, w *checkpoint.Weights, r recorded, got, want []float32) {
 	shape, _ := w.Shape("logits")
 	compared, row := 0, shape[2]
@@ -289,12 +288,12 @@ func testLongest(t *testing.T, w *checkpoint.Weights, r recorded, got, want []fl
 	}
 }
 
-// stacked finds an expert's matrix, which transformers 5 keeps in one tensor with the
-// other experts'.
+// stacked returns one expert's matrix; transformers 5 has those of all experts in one tensor.
 var stacked = regexp.MustCompile(`^(.*)\.(?:mlp|block_sparse_moe)\.experts\.(\d+)\.(\w+)\.weight$`)
 
-// gradient is the recorded one of a parameter, named of+name. Transformers 5 stacks the experts, gate
-// above up, and calls the block mlp in every family but granitemoe.
+// gradient returns the recorded gradient of a parameter, named of+name. Transformers 5 has the
+// experts in one tensor, gate before up, and calls the block mlp in every family but
+// granitemoe.
 func gradient(t *testing.T, w *checkpoint.Weights, of, name string) []float32 {
 	t.Helper()
 	if _, ok := w.Shape(of + name); ok {
@@ -384,7 +383,7 @@ func sampleMeans(b Batch, losses []float32) []float32 {
 	return means
 }
 
-// TestUnsupported checks that a family that is not there is refused by name.
+// TestUnsupported: an unknown family is refused by name.
 func TestUnsupported(t *testing.T) {
 	dir := t.TempDir()
 	config := `{"model_type": "qwen9", "architectures": ["Qwen9ForCausalLM"], "hidden_size": 8, "intermediate_size": 8,
@@ -401,7 +400,8 @@ func TestUnsupported(t *testing.T) {
 	}
 }
 
-// TestSupported checks that every family has an example, and what the nearest one is.
+// TestSupported: every family has an example, and the most similar name is suggested for an
+// unknown one.
 func TestSupported(t *testing.T) {
 	for _, s := range List() {
 		if s.Example == "" || s.Architecture == "" {

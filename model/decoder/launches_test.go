@@ -18,10 +18,10 @@ func scaled(layers int) Config {
 	return c
 }
 
-// cost is what one pass with LoRA on all linears launches and moves.
+// cost is what one pass with LoRA on all linear layers launches, and the bytes that it moves.
 type cost struct {
 	launches uint64
-	bytes    float64 // of the kernels beside products, attention and the loss
+	bytes    float64 // of kernels other than products, attention and the loss
 }
 
 func costOf(t *testing.T, layers, tokens int) cost {

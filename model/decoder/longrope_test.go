@@ -38,8 +38,9 @@ func pack(rows ...[]int32) Batch {
 	return b
 }
 
-// TestLongRope: every row of a packed batch has the factors of its own length, with a
-// gradient and without, and the bits that it has alone, whatever a batch is padded to.
+// TestLongRope: every row of a packed batch uses the factors of its own length, in training and
+// without gradients, and has the bits that it has alone, whatever length the batch is padded
+// to.
 func TestLongRope(t *testing.T) {
 	g, m := readLongRows(t)
 	b := pack(g.Rows...)
@@ -81,8 +82,8 @@ func TestLongRope(t *testing.T) {
 	}
 }
 
-// TestLongRopeCache: sequences that are continued together change their factors each when
-// its own length asks for it, and their logits have the bits that they have alone.
+// TestLongRopeCache: of sequences that are generated together each changes its factors at its
+// own length, and its logits have the bits that they have alone.
 func TestLongRopeCache(t *testing.T) {
 	g, m := readLongRows(t)
 	n, vocab := len(g.Rows), m.config.Vocab
@@ -101,7 +102,7 @@ func TestLongRopeCache(t *testing.T) {
 	}
 	own := make([]*Cache, n)
 	for step := range g.Greedy[0] {
-		z = slices.Clone(z) // until the model's next call
+		z = slices.Clone(z) // valid until the model's next call
 		next := make([]int32, n)
 		for i := range next {
 			row := z[i*vocab : (i+1)*vocab]

@@ -50,8 +50,8 @@ func TestParameterOrder(t *testing.T) {
 	}
 }
 
-// TestAddLoRA checks the starting point: B zero, A uniform in ±1/sqrt(in), so the
-// model computes what it did, and scale by alpha and rank.
+// TestAddLoRA checks the initial values: B is zero, A uniform in ±1/sqrt(in), so that the
+// model's results do not change; and the scale from alpha and rank.
 func TestAddLoRA(t *testing.T) {
 	c := small()
 	c.Hidden = 48
@@ -84,7 +84,7 @@ func TestAddLoRA(t *testing.T) {
 	}
 }
 
-// TestTargets checks which modules targets name, and what is said if none.
+// TestTargets checks which modules targets name, and the error if they name none.
 func TestTargets(t *testing.T) {
 	m := random(t, 1, small())
 	for _, c := range []struct {
@@ -96,7 +96,7 @@ func TestTargets(t *testing.T) {
 		{[]string{"q_proj", "v_proj"}, 4, ""},
 		{[]string{"mlp.down_proj"}, 2, ""},
 		{[]string{"model.layers.1.self_attn.k_proj", "k_proj"}, 2, ""},
-		{[]string{"q_proj", "c_attn"}, 2, ""}, // other families' names beside the model's own, as PEFT takes them
+		{[]string{"q_proj", "c_attn"}, 2, ""}, // names of other families are accepted if one of the model's own is there, as in PEFT
 		{[]string{"proj"}, 0, `lora target "proj" matches no linear module of random; there are: all, q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj, embed_tokens, lm_head`},
 		{[]string{"q_proj", "lm_head"}, 2, ""},
 		{[]string{"q_proj", "embed_tokens"}, 2, ""},
@@ -124,8 +124,8 @@ func TestTargets(t *testing.T) {
 	}
 }
 
-// TestEndsOfPaths: a name is any end of the path of a module, or of one around it, as
-// PEFT goes by (peft 0.18, _set_trainable).
+// TestEndsOfPaths: any end of the path of a module, or of a module that contains it, is a name
+// for it, as in PEFT (peft 0.18, _set_trainable).
 func TestEndsOfPaths(t *testing.T) {
 	c := small()
 	c.MLPBias = false
@@ -151,8 +151,8 @@ func TestEndsOfPaths(t *testing.T) {
 	}
 }
 
-// TestAdapterRoundTrip saves an adapter and continues it on a fresh model: same
-// files, same losses; merged, the same losses within rounding.
+// TestAdapterRoundTrip saves an adapter and loads it into a new model: same files, same losses;
+// merged, the same losses within rounding.
 func TestAdapterRoundTrip(t *testing.T) {
 	base := unpacked(t)
 	m := open(t, 2, base)

@@ -16,7 +16,7 @@ import (
 	"dataflex.dev/dataflex/driver/sim"
 )
 
-// exactly checks that the largest pass so far, of that many tokens, took what is planned.
+// exactly checks that the largest pass so far, of that many tokens, took the planned memory.
 func exactly(t *testing.T, m *Model, tokens int) {
 	t.Helper()
 	if planned, taken := m.Memory(tokens, tokens).Activations, m.tape.HighWater(); planned != taken {
@@ -36,10 +36,10 @@ func mixed(m *Model, r *rand.Rand, tokens int) Batch {
 	return b
 }
 
-// TestMemoryAnyOrder: whatever the order of the micro-batches' lengths, and whatever they
-// are cut into, what a device holds beside the weights is what was planned for the largest
-// of them: all of it from before the first, with Reserve, and within 5 % once the largest
-// is over, without. Counting devices go through many long ones.
+// TestMemoryAnyOrder: whatever the order of the micro-batches' lengths, and however they are
+// divided, a device holds the memory planned for the largest one, in addition to the weights:
+// all of it before the first with Reserve, and within 5 % after the largest without. Many long
+// ones run on counting devices.
 func TestMemoryAnyOrder(t *testing.T) {
 	interpreter := func(capability int) driver.Device {
 		return sim.New(sim.Options{Uncounted: true, Unchecked: true, Capability: capability})
@@ -67,7 +67,7 @@ func TestMemoryAnyOrder(t *testing.T) {
 	}
 }
 
-// closing is dev, closed when the test ends and its models are.
+// closing returns dev, which is closed at the end of the test, after its models.
 func closing(t *testing.T, dev driver.Device) driver.Device {
 	t.Cleanup(func() { dev.Close() })
 	return dev
@@ -87,7 +87,7 @@ func memoryAnyOrder(t *testing.T, dev driver.Device, passes, longest int, order 
 	if slices.Sort(lengths); order == "random" {
 		r.Shuffle(len(lengths), func(i, j int) { lengths[i], lengths[j] = lengths[j], lengths[i] })
 	}
-	if err := m.pack(); err != nil { // what it takes is weights, of which TestPackedWeights has the plan
+	if err := m.pack(); err != nil { // packed weights are weights, and TestPackedWeights checks their plan
 		t.Fatal(err)
 	}
 	before := dev.Used()
@@ -108,13 +108,13 @@ func memoryAnyOrder(t *testing.T, dev driver.Device, passes, longest int, order 
 	for _, n := range lengths {
 		step(n)
 	}
-	step(lengths[0]) // a pass that had to grow has given its pieces back
+	step(lengths[0]) // a pass that needed more memory has released its smaller allocations
 	want := planned.Activations
-	if dev.Kind() != driver.CPU { // a CPU's logits are no memory of the device
+	if dev.Kind() != driver.CPU { // on a CPU the logits are not device memory
 		want += planned.Head
 	}
 	if !reserve {
-		want = max(want, 16<<20) // the arena's first piece
+		want = max(want, 16<<20) // the arena's first allocation
 	}
 	if taken := dev.Used() - before; float64(taken) > 1.05*float64(want) || reserve && float64(want) > 1.05*float64(taken) {
 		t.Errorf("%s, reserved %v: %d bytes taken, %d planned (%+v)", order, reserve, taken, want, planned)
@@ -141,7 +141,7 @@ func TestMemoryIsPlannedFast(t *testing.T) {
 	}
 }
 
-// anonymous is the process's memory that no file stands behind, in bytes.
+// anonymous returns the process's memory that is not backed by a file, in bytes.
 func anonymous(t *testing.T) float64 {
 	t.Helper()
 	status, err := os.ReadFile("/proc/self/status")
@@ -155,8 +155,8 @@ func anonymous(t *testing.T) float64 {
 	return float64(kib) * 1024
 }
 
-// TestMemoryOfTheProcess: what the process takes for a model and its passes is what was
-// planned, to 5 % and what the kernels' threads pack into.
+// TestMemoryOfTheProcess: the process takes the planned memory for a model and its passes,
+// within 5 % and the buffers into which the kernels' threads pack.
 func TestMemoryOfTheProcess(t *testing.T) {
 	const workspaces = 12 << 20
 	c := tensorCored()

@@ -10,8 +10,8 @@ import (
 	"dataflex.dev/dataflex/kernels/reduce"
 )
 
-// sharedPass compares one pass over random micro-batches with a pass for each: losses and
-// gradients have the same bits, masks, noise and all.
+// sharedPass compares one pass over random micro-batches with one pass per micro-batch: losses
+// and gradients have the same bits, with dropout and noise.
 func sharedPass(t *testing.T, m *Model, r *rand.Rand) {
 	t.Helper()
 	var joined Batch
@@ -71,8 +71,8 @@ func sharedPass(t *testing.T, m *Model, r *rand.Rand) {
 	}
 }
 
-// TestPartsKeepBits: in every family whose micro-batches may share a pass, with adapters that
-// drop out, scaled or not, and when all weights train.
+// TestPartsKeepBits: see sharedPass; for every family whose micro-batches may share a pass,
+// with adapters with dropout, plain and DoRA, and when all weights are trained.
 func TestPartsKeepBits(t *testing.T) {
 	shared := 0
 	for name, c := range shapes() {
@@ -93,7 +93,7 @@ func TestPartsKeepBits(t *testing.T) {
 			} else if c.MoE.Experts == 0 {
 				t.Errorf("adapters on a model without experts do not share passes: %s", m.Apart())
 			}
-			if m.Apart() == "" { // without masks, adapters ride in the products with packed weights, where there are any
+			if m.Apart() == "" { // without dropout, adapters are computed in the product with packed weights
 				m = randomOn(t, cpu.New(2), c, false)
 				spread(t, m)
 				adapt(t, m, LoRA{Rank: 3, Alpha: 3, Targets: []string{"all"}})
@@ -107,7 +107,7 @@ func TestPartsKeepBits(t *testing.T) {
 	}
 }
 
-// TestPartsKeepBitsOnDevices: the same by the kernels, in float32 and in bf16.
+// TestPartsKeepBitsOnDevices: the same with the kernels, in float32 and in bf16.
 func TestPartsKeepBitsOnDevices(t *testing.T) {
 	for capability, half := range map[int]bool{80: false, 90: true} {
 		for _, dora := range []bool{false, true} {
@@ -118,8 +118,8 @@ func TestPartsKeepBitsOnDevices(t *testing.T) {
 	}
 }
 
-// TestPartsRefused: a pass that several micro-batches cannot share is an error, and so is one
-// whose parts are not its sequences.
+// TestPartsRefused: an error if several micro-batches cannot share a pass, or if the parts do
+// not consist of whole sequences.
 func TestPartsRefused(t *testing.T) {
 	m := randomOn(t, cpu.New(1), shapes()["qwen3_moe"], false)
 	b := sequences(m, 2, 3)

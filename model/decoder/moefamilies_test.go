@@ -16,9 +16,9 @@ import (
 
 const moeFolder = "testdata/moe_families"
 
-// TestMoEFamilies: losses, balance losses, every gradient and greedy continuations of the
-// families with latent attention, routers by scores, sinks, chunks or experts of their own
-// kind are transformers'; saved, they are what they were.
+// TestMoEFamilies: losses, balance losses, every gradient and greedy continuations equal
+// transformers' in the families with latent attention, routers with scores, sinks, chunked
+// attention or experts of their own; a saved model has the tensors of its folder.
 func TestMoEFamilies(t *testing.T) {
 	ids, models, _ := plainRecords(t, moeFolder)
 	for name, want := range models {
@@ -54,7 +54,7 @@ func TestMoEFamilies(t *testing.T) {
 	}
 }
 
-// inNumbers: a model whose experts were in MXFP4 is saved in numbers.
+// inNumbers: a model whose experts were stored in MXFP4 is saved unquantised.
 func inNumbers(t *testing.T, m *Model, ids []int32, want float64) {
 	t.Helper()
 	if notes := m.Notes(); len(notes) != 1 || !strings.Contains(notes[0], "MXFP4") {
@@ -70,8 +70,8 @@ func inNumbers(t *testing.T, m *Model, ids []int32, want float64) {
 	meanLoss(t, load(t, out, Options{}), ids, want)
 }
 
-// TestMoECache: what generation computes token by token, two sequences beside each other, is
-// what one pass over them computes.
+// TestMoECache: generation token by token, with two sequences in the cache, gives the logits of
+// a pass over each whole sequence.
 func TestMoECache(t *testing.T) {
 	ids, models, _ := plainRecords(t, moeFolder)
 	for name := range models {
@@ -84,7 +84,7 @@ func TestMoECache(t *testing.T) {
 			z, err := cache.Prefill([]int{1, 0}, [][]int32{ids[:7], other[:2]})
 			must(t, err)
 			for n := 7; ; n++ {
-				got := slices.Clone(z) // the next pass may take its memory
+				got := slices.Clone(z) // the next pass may reuse its memory
 				want := append(lastLogits(t, m, ids[:n]), lastLogits(t, m, other[:n-5])...)
 				within(t, "logits", got, want, 1e-5)
 				if n == len(ids) || n-5 == len(other) {
@@ -103,8 +103,8 @@ func lastLogits(t *testing.T, m *Model, ids []int32) []float32 {
 	return slices.Clone(all[len(all)-m.config.Vocab:])
 }
 
-// TestMoEAdapters: PEFT's adapters on these families have its losses, are saved as they
-// were, and merge.
+// TestMoEAdapters: PEFT's adapters on these families have its losses, are saved as they were,
+// and merge.
 func TestMoEAdapters(t *testing.T) {
 	ids, _, adapters := plainRecords(t, moeFolder)
 	for name, want := range adapters {
@@ -122,8 +122,9 @@ func TestMoEAdapters(t *testing.T) {
 	}
 }
 
-// TestMoETargets: `all` is the linear modules that LLaMA-Factory finds with transformers 4.57,
-// where deepseek_v3's and ernie4_5_moe's experts are some; of the routers ernie's alone is.
+// TestMoETargets: `all` means the linear modules that LLaMA-Factory finds with transformers
+// 4.57: there the experts of deepseek_v3 and ernie4_5_moe are linear modules, and of the
+// routers only ernie's is.
 func TestMoETargets(t *testing.T) {
 	latent, mlp := []string{"q_a_proj", "q_b_proj", "kv_a_proj_with_mqa", "kv_b_proj", "o_proj"}, []string{"gate_proj", "up_proj", "down_proj"}
 	plain := []string{"q_proj", "k_proj", "v_proj", "o_proj"}
@@ -142,8 +143,8 @@ func TestMoETargets(t *testing.T) {
 	}
 }
 
-// TestBeyondLastLayer: the layer that predicts further tokens is left out, as transformers
-// leaves it out, and no other layer that is too much.
+// TestBeyondLastLayer: the layer for multi-token prediction is ignored, as in transformers; any
+// other superfluous layer is an error.
 func TestBeyondLastLayer(t *testing.T) {
 	ids, models, _ := plainRecords(t, moeFolder)
 	const name = "deepseek_v3"

@@ -18,8 +18,8 @@ import (
 // multimodalFolder is written by tools/golden/multimodal.py.
 const multimodalFolder = "testdata/multimodal"
 
-// TestMultimodal: losses, every gradient and greedy continuations of the language models
-// of whole models are transformers', in every layout of their files.
+// TestMultimodal: losses, every gradient and greedy continuations of the language models of
+// multimodal models equal transformers', in every layout of their files.
 func TestMultimodal(t *testing.T) {
 	ids, models, _ := plainRecords(t, multimodalFolder)
 	for name, want := range models {
@@ -44,8 +44,8 @@ func TestMultimodal(t *testing.T) {
 	}
 }
 
-// TestMultimodalIsSavedAsItWas: every tensor under the name that its folder has for it, and
-// config.json and what is about images to the byte.
+// TestMultimodalIsSavedAsItWas: every tensor is saved under the name that it has in the folder,
+// and config.json and the files for images byte for byte.
 func TestMultimodalIsSavedAsItWas(t *testing.T) {
 	_, models, _ := plainRecords(t, multimodalFolder)
 	for name := range models {
@@ -99,8 +99,8 @@ func shapesOf(t *testing.T, adapter string) string {
 	return string(list)
 }
 
-// sameModules: two adapters' target_modules, of which PEFT shortens long lists, are the same
-// modules of m.
+// sameModules: the target_modules of two adapters name the same modules of m, although PEFT
+// shortens long lists.
 func sameModules(t *testing.T, m *Model, got, want string) {
 	t.Helper()
 	a, err := checkpoint.ReadAdapterConfig(got)
@@ -114,7 +114,7 @@ func sameModules(t *testing.T, m *Model, got, want string) {
 	}
 }
 
-// renamed copies an adapter with its tensors under other names, and tensors beside them.
+// renamed copies an adapter with its tensors renamed, and further tensors added.
 func renamed(t *testing.T, adapter string, name func(string) string, beside ...checkpoint.Tensor) string {
 	t.Helper()
 	out := t.TempDir()
@@ -140,8 +140,8 @@ func renamed(t *testing.T, adapter string, name func(string) string, beside ...c
 	return out
 }
 
-// TestAdapterOfOldTransformers: before transformers 4.52 a whole model's modules had other
-// paths, and adapters their names.
+// TestAdapterOfOldTransformers: before transformers 4.52 the modules of a multimodal model, and
+// so the tensors of adapters, had other paths.
 func TestAdapterOfOldTransformers(t *testing.T) {
 	ids, _, adapters := plainRecords(t, multimodalFolder)
 	for name, path := range map[string]string{"adapter-gemma3": "language_model.model.", "adapter-qwen2_vl": "model."} {
@@ -154,8 +154,8 @@ func TestAdapterOfOldTransformers(t *testing.T) {
 	}
 }
 
-// TestAdapterOnTowers: an adapter's part on the towers is neither lost nor left unmerged in
-// silence.
+// TestAdapterOnTowers: the part of an adapter that is on the towers is kept, and merging
+// without it is an error.
 func TestAdapterOnTowers(t *testing.T) {
 	ids, _, adapters := plainRecords(t, multimodalFolder)
 	tower := checkpoint.Tensor{Name: prefix + "model.vision_tower.encoder.layers.0.self_attn.q_proj.lora_A.weight", Shape: []int{2, 1}, F32: []float32{1, 2}}
@@ -171,8 +171,8 @@ func TestAdapterOnTowers(t *testing.T) {
 	}
 }
 
-// TestMultimodalGrows: a larger vocabulary is said in the language model's part of
-// config.json, and a head that was parted from the embeddings has its place in the files.
+// TestMultimodalGrows: a larger vocabulary is written to the language model's part of
+// config.json, and a head that is no longer tied is saved under its own name.
 func TestMultimodalGrows(t *testing.T) {
 	ids, _, _ := plainRecords(t, multimodalFolder)
 	for _, name := range []string{"gemma3", "qwen2_vl-flat", "qwen3_vl"} {
@@ -192,7 +192,7 @@ func TestMultimodalGrows(t *testing.T) {
 	}
 }
 
-// TestTowersAreNotDrawn: a fresh model of a multimodal folder is refused.
+// TestTowersAreNotDrawn: initialising a multimodal folder at random is refused.
 func TestTowersAreNotDrawn(t *testing.T) {
 	dev := cpu.New(1)
 	defer dev.Close()

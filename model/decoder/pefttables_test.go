@@ -25,9 +25,9 @@ type tableCases struct {
 	IDs      []int32
 	Adapters map[string]struct {
 		Base      string
-		ID6       int32 // the id at position 6: 24 where the vocabulary grew
+		ID6       int32 // the id at position 6: 24 if the vocabulary has grown
 		Loss      float64
-		Merged    *float64             // loss of the merged model; nil where PEFT's merge is wrong
+		Merged    *float64             // loss of the merged model; nil if PEFT's merge is wrong
 		Gradients map[string][]float64 // sum, sum of magnitudes, first, last, sum weighted with the index
 		Steps     []float64            // losses of four steps of AdamW
 		After     map[string][]float64 // of the parameters, like Gradients
@@ -58,7 +58,7 @@ func mean(losses []float32, n int) float64 {
 	return sum / float64(n)
 }
 
-// summary is what golden.json says of a tensor.
+// summary is what golden.json has of a tensor.
 func summary(x []float32) [5]float64 {
 	s := [5]float64{2: float64(x[0]), 3: float64(x[len(x)-1])}
 	for i, v := range x {
@@ -83,7 +83,7 @@ func near(got [5]float64, want []float64, n int, tolerance float64) bool {
 	return true
 }
 
-// peftName is p's name in PEFT's model.
+// peftName returns p's name in PEFT's model.
 func peftName(name string) string {
 	name = strings.TrimSuffix(name, ".weight")
 	if strings.HasSuffix(name, "lora_A") || strings.HasSuffix(name, "lora_B") || strings.HasSuffix(name, "lora_magnitude_vector") {
@@ -175,8 +175,8 @@ func stepAdamW(p *tensor.Param, moments [2][]float32, step int) {
 	}
 }
 
-// sameAdapter compares the tensors of two adapters' files, names, shapes and bits, and
-// what their configs say.
+// sameAdapter compares two adapters' files: names, shapes and bits of the tensors, and the
+// configurations.
 func sameAdapter(t *testing.T, got, want string) {
 	t.Helper()
 	read := func(dir string) map[string][]float32 {
@@ -239,7 +239,7 @@ func TestTablesOnTheInterpreter(t *testing.T) {
 	}
 }
 
-// TestTokensOnTheInterpreter does it for rows that train by themselves.
+// TestTokensOnTheInterpreter: the same for single trained rows.
 func TestTokensOnTheInterpreter(t *testing.T) {
 	for _, half := range []bool{false, true} {
 		host, dev := randomOn(t, cpu.New(2), tensorCored(), false), randomOn(t, optest.Device(t, 80), tensorCored(), half)
@@ -265,8 +265,8 @@ func TestTokensOnTheInterpreter(t *testing.T) {
 	}
 }
 
-// TestTablesDifferences checks the gradients of adapters on the tables against slopes,
-// with dropout, over more rows than a block of the head's has.
+// TestTablesDifferences compares the gradients of adapters on the tables with finite
+// differences, with dropout, and with more rows than one block of the head.
 func TestTablesDifferences(t *testing.T) {
 	m := random(t, 2, small())
 	spread(t, m)
@@ -305,8 +305,8 @@ func TestTablesDifferences(t *testing.T) {
 	}
 }
 
-// TestGenerationWithTables: a cached continuation, and predictions, have the logits of a
-// full pass, with adapters on both tables and with logits that are capped.
+// TestGenerationWithTables: generation with a cache, and predictions, have the logits of a full
+// pass, with adapters on both tables and with soft-capped logits.
 func TestGenerationWithTables(t *testing.T) {
 	for _, name := range []string{"lora", "lora_gemma2", "dora_tied", "tokens_both"} {
 		c := readTableCases(t)

@@ -47,7 +47,8 @@ func narrow(v []float64) []float32 {
 	return out
 }
 
-// sampleWeights is the weight of each sequence's own token mean.
+// sampleWeights gives every sequence's tokens the weight of the mean over its own labelled
+// tokens.
 func sampleWeights(b Batch) []float32 {
 	w := make([]float32, len(b.Tokens))
 	for i := range b.Segments[1:] {
@@ -161,8 +162,8 @@ func TestSamplesSumToBatch(t *testing.T) {
 	}
 }
 
-// TestPerSampleRefuses checks that a sink's error comes back and that weights
-// outside adapters are refused.
+// TestPerSampleRefuses: a sink's error is returned, and trained weights outside of adapters are
+// refused.
 func TestPerSampleRefuses(t *testing.T) {
 	m := random(t, 1, small())
 	adapt(t, m, LoRA{Rank: 2, Alpha: 4, Targets: []string{"all"}})
@@ -179,7 +180,7 @@ func TestPerSampleRefuses(t *testing.T) {
 	}
 }
 
-// small is a shape that takes every path: grouped heads, biases, a window, a head
+// small is a shape that reaches every branch: grouped heads, biases, a sliding window, a head
 // dimension of its own, tied embeddings.
 func small() Config {
 	return Config{
@@ -189,7 +190,7 @@ func small() Config {
 	}
 }
 
-// ragged is three sequences of different lengths with masked beginnings.
+// ragged packs three sequences of different lengths whose first tokens have no label.
 func ragged(m *Model) Batch {
 	b := Batch{Segments: []int32{0}}
 	for _, n := range []int{7, 2, 11} {
@@ -206,7 +207,7 @@ func ragged(m *Model) Batch {
 	return b
 }
 
-// adapt adds adapters whose B is not zero.
+// adapt adds adapters and sets B to random values, so that it is not zero.
 func adapt(t testing.TB, m *Model, l LoRA) {
 	t.Helper()
 	r := rand.New(rand.NewPCG(8, 9))

@@ -23,7 +23,7 @@ type plainRecord struct {
 	Base      string // of an adapter
 	Loss      float64
 	Aux       float64 // balance loss
-	Packed    bool    // experts are in MXFP4: of the rest there is the loss alone
+	Packed    bool    // experts are in MXFP4; then only the loss was recorded
 	Greedy    []int32
 	Gradients map[string][2]float64 // of every tensor: its length, its product with cos(0), cos(1), …
 
@@ -68,9 +68,9 @@ func following(ids []int32) Batch {
 	return Batch{Tokens: ids, Targets: append(slices.Clone(ids[1:]), -1)}
 }
 
-// TestPlainFamilies: losses, every gradient and greedy continuations of the families with
-// LayerNorm, MLPs without a gate, biases, parallel residuals and learned positions are
-// transformers', on the host; losses and gradients on the interpreter, too.
+// TestPlainFamilies: losses, every gradient and greedy continuations equal transformers' in the
+// families with LayerNorm, MLPs without a gate, biases, parallel residuals and learned
+// positions, on the host; losses and gradients on the interpreter, too.
 func TestPlainFamilies(t *testing.T) {
 	ids, models, _ := plainRecords(t, plainFolder)
 	for name, want := range models {
@@ -108,8 +108,8 @@ func plainGreedy(t *testing.T, m *Model, ids, want []int32) {
 	}
 }
 
-// rounding is what is left of a gradient that is 0, as that of the biases of keys that nothing
-// turns: float32 sums of numbers near 1.
+// rounding bounds a gradient that is mathematically 0, such as that of key biases without
+// rotary embedding: sums of float32 numbers near 1.
 const rounding = 3e-7
 
 func plainGradients(t *testing.T, m *Model, ids []int32, want map[string][2]float64) {
@@ -117,7 +117,7 @@ func plainGradients(t *testing.T, m *Model, ids []int32, want map[string][2]floa
 	gradientsWithin(t, m, ids, want, 1e-5)
 }
 
-// gradientsWithin compares them up to that part of their lengths.
+// gradientsWithin compares gradients; the error may be that share of their lengths.
 func gradientsWithin(t *testing.T, m *Model, ids []int32, want map[string][2]float64, tolerance float64) {
 	t.Helper()
 	must(t, m.TrainAll())
@@ -183,9 +183,9 @@ func sameTensors(t *testing.T, got, want string) {
 	}
 }
 
-// TestPlainAdapters: PEFT's adapters on Conv1D and on linears that other families name
-// otherwise have its losses, are saved as they were, and merge; a new one says
-// fan_in_fan_out as PEFT does.
+// TestPlainAdapters: PEFT's adapters on Conv1D, and on linear layers with names of other
+// families, have its losses, are saved as they were, and merge; a new adapter has PEFT's
+// fan_in_fan_out.
 func TestPlainAdapters(t *testing.T) {
 	ids, _, adapters := plainRecords(t, plainFolder)
 	for name, want := range adapters {
@@ -201,7 +201,8 @@ func TestPlainAdapters(t *testing.T) {
 	}
 }
 
-// TestLearnedPositions: no sequence is longer than they are, and nothing stretches them.
+// TestLearnedPositions: sequences longer than the table of positions are refused, and so is
+// scaling of positions.
 func TestLearnedPositions(t *testing.T) {
 	dir := filepath.Join(plainFolder, "gpt2")
 	m := load(t, dir, Options{})
@@ -219,7 +220,8 @@ func TestLearnedPositions(t *testing.T) {
 	}
 }
 
-// TestFlatFolder: the first gpt2's files leave out the path to the layers, and hold masks.
+// TestFlatFolder: files of the first gpt2 lack the prefix of the layers' path, and contain
+// attention masks.
 func TestFlatFolder(t *testing.T) {
 	ids, models, _ := plainRecords(t, plainFolder)
 	for name, buffer := range map[string]string{"gpt2": "h.0.attn.bias", "gpt_neox": "gpt_neox.layers.1.attention.masked_bias"} {

@@ -27,10 +27,9 @@ var quantFormats = map[string]quant.Format{
 	"int8": {Kind: quant.Int8},
 }
 
-// TestBitsandbytesFolders loads folders that transformers 4.57 saved with bitsandbytes
-// 0.50.2, the codes of fp4 in float32's storage: losses and the gradient that reaches the
-// embeddings are PyTorch's. The plain folder, quantised as it is loaded, gives the same
-// bits.
+// TestBitsandbytesFolders loads folders that transformers 4.57 saved with bitsandbytes 0.50.2,
+// with fp4 codes stored as float32: losses and the gradient of the embeddings equal PyTorch's.
+// The plain folder, quantised while it is loaded, gives the same bits.
 func TestBitsandbytesFolders(t *testing.T) {
 	var recorded map[string]struct {
 		Loss   float64
@@ -109,7 +108,7 @@ func (d drawnSource) Float32(x []float32) error {
 	return nil
 }
 
-// coded is a random model whose linears are in codes.
+// coded returns a random model with quantised linear layers.
 func codedOn(t *testing.T, dev driver.Device, c Config, half bool, f quant.Format) *Model {
 	t.Helper()
 	m, err := build(dev, "random", c, forms{half: half, codes: func(string) (quant.Format, bool) { return f, true }})
@@ -127,9 +126,9 @@ func codedOn(t *testing.T, dev driver.Device, c Config, half bool, f quant.Forma
 	return m
 }
 
-// TestQuantisedOnDevices: adapters on codes have on the interpreter the host's losses and
-// gradients, in float32 within its rounding and in bf16 within bf16's. What is planned is
-// what is taken.
+// TestQuantisedOnDevices: adapters on quantised weights have the host's losses and gradients on
+// the interpreter, in float32 and in bf16 within their rounding; and the planned memory equals
+// the memory used.
 func TestQuantisedOnDevices(t *testing.T) {
 	for name, f := range quantFormats {
 		for _, half := range []bool{false, true} {
@@ -170,8 +169,8 @@ func TestQuantisedOnDevices(t *testing.T) {
 	}
 }
 
-// TestQuantisedGradient holds the gradients of adapters on codes to those on the decoded
-// weights in float32: they are the same bits, in every family's shape.
+// TestQuantisedGradient: the gradients of adapters on quantised weights have the bits of those
+// on the decoded weights in float32, in every family's shape.
 func TestQuantisedGradient(t *testing.T) {
 	for name, f := range quantFormats {
 		sameAsDecoded(t, name, tensorCored(), f)
@@ -291,7 +290,7 @@ func TestQuantisedEmbeddings(t *testing.T) {
 	}
 }
 
-// roundedSource is numbers that bf16 has.
+// roundedSource yields numbers that are exact in bf16.
 type roundedSource struct{ drawnSource }
 
 func (s roundedSource) Float32(x []float32) error {
@@ -301,8 +300,8 @@ func (s roundedSource) Float32(x []float32) error {
 	return nil
 }
 
-// TestQuantisedLoad: coding a folder's weights allocates the codes, what is not coded, and
-// the largest matrix in float32 once; no other copy is made.
+// TestQuantisedLoad: quantising a folder's weights allocates the codes, the weights that are
+// not quantised, and once the largest matrix in float32; no other copy.
 func TestQuantisedLoad(t *testing.T) {
 	dir := t.TempDir()
 	shape := randommodel.Shape{Vocab: 64, Hidden: 256, Intermediate: 1024, Layers: 8, Heads: 4, KVHeads: 4, Head: 64, MaxPositions: 64, RopeTheta: 1e4, EOS: 2}
@@ -333,7 +332,7 @@ func TestQuantisedLoad(t *testing.T) {
 	}
 }
 
-// TestQuantisedRefusals: what cannot be done with codes is said by name.
+// TestQuantisedRefusals: the errors for what quantised weights do not support.
 func TestQuantisedRefusals(t *testing.T) {
 	m := codedOn(t, closing(t, cpu.New(1)), tensorCored(), false, quantFormats["nf4"])
 	refused := func(what string, err error, words string) {

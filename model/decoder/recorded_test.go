@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// unpacked makes a model folder of testdata/qwen2 (see testdata/derive.py).
+// unpacked writes a model folder from testdata/qwen2 (see testdata/derive.py).
 func unpacked(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -34,7 +34,7 @@ func unpacked(t *testing.T) string {
 	return dir
 }
 
-// TestRecorded is TestFamilies on the part of one family that this repository holds.
+// TestRecorded is TestFamilies for the part of one family that is in this repository.
 func TestRecorded(t *testing.T) {
 	dir := unpacked(t)
 	w := golden(t, dir, "golden.safetensors")

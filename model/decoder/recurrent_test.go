@@ -18,9 +18,9 @@ import (
 
 const recurrentFolder = "testdata/recurrent_families"
 
-// TestRecurrentFamilies: losses, every gradient and greedy continuations of the families
-// with short convolutions or a gated delta rule are transformers', over more than one chunk
-// of the rule; and a model that is loaded and saved has the tensors of its folder.
+// TestRecurrentFamilies: losses, every gradient and greedy continuations equal transformers' in
+// the families with short convolutions or a gated delta rule, over more than one chunk of the
+// rule; and a model that is loaded and saved has the tensors of its folder.
 func TestRecurrentFamilies(t *testing.T) {
 	ids, models, _ := plainRecords(t, recurrentFolder)
 	for name, want := range models {
@@ -36,8 +36,8 @@ func TestRecurrentFamilies(t *testing.T) {
 	}
 }
 
-// TestRecurrentFamiliesOnTheInterpreter: losses, gradients of everything and of adapters,
-// and generation by the PTX kernels are transformers' and the host's.
+// TestRecurrentFamiliesOnTheInterpreter: with the PTX kernels losses, gradients of all weights
+// and of adapters, and generation equal transformers' and the host's.
 func TestRecurrentFamiliesOnTheInterpreter(t *testing.T) {
 	ids, models, _ := plainRecords(t, recurrentFolder)
 	for _, name := range recurrentShapes {
@@ -67,7 +67,8 @@ func TestRecurrentFamiliesOnTheInterpreter(t *testing.T) {
 	}
 }
 
-// TestDeltaKeysOnDevices: keys that no kernel has are refused before any weights are read.
+// TestDeltaKeysOnDevices: keys longer than any kernel supports are refused before any weights
+// are read.
 func TestDeltaKeysOnDevices(t *testing.T) {
 	dir := t.TempDir()
 	config, err := os.ReadFile(filepath.Join(recurrentFolder, "qwen3_next", storage.ConfigFile))
@@ -81,10 +82,10 @@ func TestDeltaKeysOnDevices(t *testing.T) {
 	}
 }
 
-// recurrentShapes are a folder of each kind.
+// recurrentShapes has a folder of each kind.
 var recurrentShapes = []string{"lfm2-biased", "qwen3_next-dense", "qwen3_5_text-biased", "qwen3_5_moe_text"}
 
-// packedRows is a batch of rows of those lengths.
+// packedRows packs rows of the given lengths.
 func packedRows(ids []int32, lengths ...int) Batch {
 	b := Batch{Segments: []int32{0}}
 	for i, n := range lengths {
@@ -117,7 +118,7 @@ func TestRecurrentCache(t *testing.T) {
 			z, err := cache.Prefill([]int{2, 0}, [][]int32{ids[:2], ids[5:60]})
 			must(t, err)
 			for i := range 6 {
-				z = slices.Clone(z) // it lives until the next call
+				z = slices.Clone(z) // valid until the next call
 				for row, seen := range [][]int32{ids[:2+i], ids[5 : 60+i]} {
 					whole := logits(t, m, following(seen))
 					v := m.config.Vocab
@@ -137,7 +138,8 @@ func TestRecurrentMemory(t *testing.T) {
 	}
 }
 
-// TestRecurrentInit: fresh decays spread over their range, and 1+w norms begin at 1.
+// TestRecurrentInit: in a new model the decay rates spread over their range, and norms with 1+w
+// compute w = 1.
 func TestRecurrentInit(t *testing.T) {
 	m, err := Init(cpu.New(1), filepath.Join(recurrentFolder, "qwen3_next"), Options{}, rand.New(rand.NewPCG(1, 1)).NormFloat64)
 	must(t, err)
@@ -155,7 +157,7 @@ func TestRecurrentInit(t *testing.T) {
 	}
 }
 
-// TestRecurrentTargets: all is every linear layer but the head, and no convolution.
+// TestRecurrentTargets: `all` means every linear layer but the head, and no convolution.
 func TestRecurrentTargets(t *testing.T) {
 	for name, want := range map[string]string{
 		"lfm2":                "in_proj, out_proj, w1, w3, w2, q_proj, k_proj, v_proj",
@@ -197,8 +199,8 @@ func TestFurtherTokens(t *testing.T) {
 	}
 }
 
-// TestRecurrentInBF16: where matrices are bf16 the convolutions and the rule stay float32:
-// losses and gradients are the host's within bf16's rounding, on both kinds of kernels.
+// TestRecurrentInBF16: with bf16 matrices the convolutions and the rule stay float32; losses
+// and gradients equal the host's within bf16's rounding, with both kinds of kernels.
 func TestRecurrentInBF16(t *testing.T) {
 	ids, _, _ := plainRecords(t, recurrentFolder)
 	for _, name := range []string{"lfm2", "qwen3_5_text"} {
@@ -230,8 +232,9 @@ func TestRecurrentInBF16(t *testing.T) {
 	}
 }
 
-// TestStackedExperts: released folders of qwen3_5_moe hold the experts of a layer in two
-// tensors, saved ones a matrix by itself for each. Both are read, and saved as they were.
+// TestStackedExperts: released folders of qwen3_5_moe have the experts of a layer in two
+// tensors, saved folders have a matrix per expert. Both can be read, and are saved as they
+// were.
 func TestStackedExperts(t *testing.T) {
 	ids, models, _ := plainRecords(t, recurrentFolder)
 	dir, out, again := filepath.Join(recurrentFolder, "qwen3_5_moe_text"), t.TempDir(), t.TempDir()

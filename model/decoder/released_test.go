@@ -16,9 +16,9 @@ import (
 	"dataflex.dev/dataflex/driver/plan"
 )
 
-// TestReleased: the models of released folders have the tensors that these hold, with their
-// shapes; what is too much in the folders is known to be left out. The lists are of
-// config.json and the index as the models' pages show them, [a-b] standing for all of a to b.
+// TestReleased: models of released folders have the folders' tensors with their shapes, and
+// superfluous tensors are known to be ignored. The lists come from config.json and the index on
+// the models' pages; [a-b] stands for all numbers from a to b.
 func TestReleased(t *testing.T) {
 	raw, err := os.ReadFile("testdata/released_moe.json")
 	must(t, err)
@@ -62,7 +62,7 @@ func TestReleased(t *testing.T) {
 
 var rangePattern = regexp.MustCompile(`\[(\d+)-(\d+)\]`)
 
-// ranges are the names that a pattern stands for.
+// ranges returns the names that a pattern stands for.
 func ranges(pattern string) (names []string) {
 	at := rangePattern.FindStringSubmatchIndex(pattern)
 	if at == nil {
@@ -76,7 +76,7 @@ func ranges(pattern string) (names []string) {
 	return names
 }
 
-// unpackBlocks makes tensors of numbers of those in MXFP4, as checkpoint does.
+// unpackBlocks converts tensors in MXFP4, as checkpoint does.
 func unpackBlocks(listed map[string][]int) {
 	for name, b := range listed {
 		if base, ok := strings.CutSuffix(name, "_blocks"); ok {

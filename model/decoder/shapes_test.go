@@ -25,7 +25,7 @@ func shapes() map[string]Config {
 	}
 	delta := func(c *Config) {
 		c.QKVBias, c.RotaryDim, c.Recurrent, c.ConvWidth = false, 4, []bool{true, false}, 4
-		c.Eps = 0.01 // a first token's output is v times q·k, which is small: its norm would bend sharply
+		c.Eps = 0.01 // the first token's output is v times q·k, which is small; a small eps would make its norm too nonlinear for finite differences
 		c.Linear = DeltaRule{KeyHeads: 1, ValueHeads: 2, KeyDim: 6, ValueDim: 5}
 	}
 	return map[string]Config{
@@ -146,8 +146,8 @@ func TestAdaptersFollowWeights(t *testing.T) {
 	}
 }
 
-// TestFamiliesPerSample checks that per-sample gradients add up to the batch's, and
-// that a sample's are the same alone, where experts got other numbers of rows.
+// TestFamiliesPerSample: per-sample gradients add up to the batch's, and a sample has the same
+// gradient alone, where experts get other numbers of rows.
 func TestFamiliesPerSample(t *testing.T) {
 	for name, c := range shapes() {
 		t.Run(name, func(t *testing.T) {
@@ -178,8 +178,8 @@ func TestFamiliesPerSample(t *testing.T) {
 	}
 }
 
-// TestFamiliesBits checks that losses have the same bits packed and alone, and losses
-// and gradients for every number of threads.
+// TestFamiliesBits: losses have the same bits packed and alone, and losses and gradients on any
+// number of threads.
 func TestFamiliesBits(t *testing.T) {
 	for name, c := range shapes() {
 		t.Run(name, func(t *testing.T) {
@@ -215,7 +215,7 @@ func TestFamiliesBits(t *testing.T) {
 	}
 }
 
-// TestFamiliesMemory checks the plan before training against what a pass takes.
+// TestFamiliesMemory: a pass takes the memory that was planned before training.
 func TestFamiliesMemory(t *testing.T) {
 	for name, c := range shapes() {
 		c.Vocab, c.Hidden, c.Intermediate, c.Layers, c.Window = 100, 64, 160, 4, make([]int, 4)

@@ -13,9 +13,9 @@ import (
 	"dataflex.dev/dataflex/model/checkpoint"
 )
 
-// TestTargetParameters: adapters that PEFT put on tensors of experts have its losses beside
-// the weights and merged into them, of every form of such tensors and of PEFT 0.18's order
-// of their sizes; and they are not trained further.
+// TestTargetParameters: adapters that PEFT put on tensors of experts have its losses, unmerged
+// and merged, for every layout of such tensors and for PEFT 0.18's order of their dimensions;
+// and they cannot be trained further.
 func TestTargetParameters(t *testing.T) {
 	const folder = "testdata/target_parameters"
 	recorded := readAdapterLosses(t, folder)
@@ -63,7 +63,7 @@ func readAdapterLosses(t *testing.T, folder string) (r adapterLosses) {
 	return r
 }
 
-// TestTargetParametersElsewhere: a name that is no tensor of experts is refused.
+// TestTargetParametersElsewhere: a name that is not a tensor of experts is refused.
 func TestTargetParametersElsewhere(t *testing.T) {
 	base := "testdata/target_parameters/mixtral"
 	dir := t.TempDir()

@@ -8,8 +8,8 @@ import (
 	"dataflex.dev/dataflex/model/checkpoint"
 )
 
-// An adapter that was trained with added tokens makes room for them in the model that
-// loads it, tied or not, and the merged model computes the same.
+// An adapter trained with added tokens enlarges the vocabulary of the model that loads it, tied
+// or not, and the merged model computes the same.
 func TestAdapterBringsItsVocabulary(t *testing.T) {
 	for _, tied := range []string{"true", "false"} {
 		m := fresh(t, tinyConfig+`, "tie_word_embeddings": `+tied+`}`)
@@ -37,8 +37,7 @@ func TestAdapterBringsItsVocabulary(t *testing.T) {
 		if got, err := again.Losses(b, 0); err != nil || !slices.Equal(got, want) || again.Config().Vocab != 128 {
 			t.Errorf("tied %s: other losses with a vocabulary of %d (%v)", tied, again.Config().Vocab, err)
 		}
-		// Where the embeddings alone train, the head, which has grown, lies beside them, as
-		// PEFT saves it.
+		// If only the embeddings are trained, PEFT also saves the enlarged head.
 		m = open(t, 1, base)
 		if err := m.ResizeVocab(70, normal()); err != nil {
 			t.Fatal(err)
@@ -61,8 +60,8 @@ func TestAdapterBringsItsVocabulary(t *testing.T) {
 	}
 }
 
-// PEFT's ensure_weight_tying keeps a tied head and its embeddings one; without it an
-// adapter's own embeddings part them.
+// PEFT's ensure_weight_tying keeps a tied head tied to the embeddings; without it an adapter's
+// own embeddings separate them.
 func TestTiedAdapters(t *testing.T) {
 	base := unpacked(t)
 	for _, tie := range []bool{true, false} {
@@ -98,7 +97,7 @@ func TestTiedAdapters(t *testing.T) {
 	}
 }
 
-// A full run's config.json says under which positions it was trained.
+// After full training config.json has the rope scaling with which the model was trained.
 func TestSavedPositions(t *testing.T) {
 	dir := t.TempDir()
 	m, err := Load(open(t, 1, unpacked(t)).dev, unpacked(t), Options{Rope: &rope.Scaling{Type: "yarn", Factor: 4, OriginalMax: 512}, MaxPositions: 2048})

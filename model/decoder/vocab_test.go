@@ -16,7 +16,7 @@ import (
 
 func normal() func() float64 { return rand.New(rand.NewPCG(5, 6)).NormFloat64 }
 
-// fresh is Init on a config.json of its own.
+// fresh calls Init with the given config.json.
 func fresh(t *testing.T, config string) *Model {
 	t.Helper()
 	return freshBy(t, config, func(dev driver.Device, dir string) (*Model, error) { return Init(dev, dir, Options{}, normal()) })
@@ -40,7 +40,8 @@ func freshBy(t *testing.T, config string, start func(driver.Device, string) (*Mo
 const tinyConfig = `{"model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"], "hidden_size": 32, "intermediate_size": 64,
 	"num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 50, "initializer_range": 0.3, "pad_token_id": 7`
 
-// TestInit checks fresh weights: deviations, ones, zeros, the padding token's row.
+// TestInit checks the weights of a new model: standard deviations, ones, zeros, the padding
+// token's row.
 func TestInit(t *testing.T) {
 	t.Run("normal", func(t *testing.T) { checkInit(t, fresh(t, tinyConfig+`, "tie_word_embeddings": false}`)) })
 	t.Run("uniform, by the device", func(t *testing.T) {
@@ -91,8 +92,8 @@ func TestPadding(t *testing.T) {
 	}
 }
 
-// TestResizeVocab checks new rows against mean and deviation of the definition, that
-// old tokens compute what they did, and that the larger model is saved and loaded.
+// TestResizeVocab compares new rows with the mean and the standard deviation of the definition;
+// old tokens have the same results as before, and the larger model can be saved and loaded.
 func TestResizeVocab(t *testing.T) {
 	for _, tied := range []string{"true", "false"} {
 		m := fresh(t, tinyConfig+`, "tie_word_embeddings": `+tied+`}`)
@@ -143,8 +144,8 @@ func TestResizeVocab(t *testing.T) {
 	}
 }
 
-// TestHidden checks the numbering of hidden states and that their memory holds what
-// the next layer reads.
+// TestHidden checks the numbering of hidden states, and that their memory holds the input of
+// the next layer.
 func TestHidden(t *testing.T) {
 	m := random(t, 1, shapes()["gemma2"])
 	b := ragged(m)
@@ -178,7 +179,7 @@ func TestHidden(t *testing.T) {
 	}
 }
 
-// TestGateLoads: shares of the router's probabilities sum to 1 in each routed layer.
+// TestGateLoads: the router's probabilities sum to 1 in each routed layer.
 func TestGateLoads(t *testing.T) {
 	m := random(t, 1, shapes()["qwen2_moe"])
 	loads, err := m.GateLoads(ragged(m))
@@ -208,7 +209,7 @@ func TestGateLoads(t *testing.T) {
 	}
 }
 
-// TestNEFTune checks the noise's size, and that it is there in training alone.
+// TestNEFTune checks the noise's size, and that there is noise in training only.
 func TestNEFTune(t *testing.T) {
 	m := random(t, 1, small())
 	b := ragged(m)

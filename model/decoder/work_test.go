@@ -21,7 +21,7 @@ func plannedModel(t *testing.T, dev *plan.Device) *Model {
 
 const demoModel = "../../tools/dataflex-demo/model"
 
-// The products of the demo's model, counted by the shapes of its matrices.
+// The operations of the demo's model, counted from the shapes of its matrices.
 func TestWork(t *testing.T) {
 	dev := cpu.New(1)
 	defer dev.Close()
@@ -46,7 +46,7 @@ func TestWork(t *testing.T) {
 	}
 }
 
-// A mixture's token goes through some of the experts.
+// In a mixture a token goes through some of the experts only.
 func TestWorkOfExperts(t *testing.T) {
 	dev := cpu.New(1)
 	defer dev.Close()
@@ -59,11 +59,12 @@ func TestWorkOfExperts(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer m.Close()
-	// One token without a target: q, k, v, o 64 weights, the router 32, two of eight experts 144; half a pair.
+	// One token without a target: q, k, v and o have 64 weights, the router 32, two of eight
+	// experts 144; half a pair.
 	if w := m.Work([]int{1}, 0); w.Forward != 2*(64+32+144)+4*0.5*4 {
 		t.Errorf("%+v", w)
 	}
-	c.ModelType = "granitemoe" // whose experts lie in one tensor
+	c.ModelType = "granitemoe" // this family has its experts in one tensor
 	stacked, err := build(plan.New(dev), "x", c, forms{planned: true})
 	if err != nil {
 		t.Fatal(err)
