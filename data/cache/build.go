@@ -28,6 +28,7 @@ type builder struct {
 	sets     map[string]*encoded
 	names    []string // of sets, by number
 	key      string
+	marks    map[string]string // of the data sets' files when they were hashed
 	warnings []string
 
 	folder *storage.Folder
@@ -68,7 +69,7 @@ type ref struct{ set, row int32 }
 
 // newBuilder checks the options and computes their key.
 func newBuilder(ctx context.Context, o Options) (*builder, error) {
-	b := &builder{o: o, dir: o.Dir, sets: map[string]*encoded{}, subtaskOf: map[string]int32{}, spillAfter: o.spillAfter()}
+	b := &builder{o: o, dir: o.Dir, sets: map[string]*encoded{}, subtaskOf: map[string]int32{}, marks: map[string]string{}, spillAfter: o.spillAfter()}
 	if len(o.Train) > 0 || len(o.Eval)+len(o.Mixer) == 0 {
 		if err := dataset.Check(o.Train, o.MaxSamples); err != nil {
 			return nil, fault("dataset", err)
@@ -197,6 +198,11 @@ func (b *builder) build(ctx context.Context) (err error) {
 	for _, name := range b.names {
 		if err := b.encode(ctx, name); err != nil {
 			return fault(b.keyOf(name), err)
+		}
+		for _, path := range b.sets[name].source.Files() {
+			if err := unchanged(path, b.marks[path]); err != nil {
+				return fault(b.keyOf(name), err)
+			}
 		}
 	}
 	b.packed = b.rows

@@ -30,28 +30,28 @@ type memo struct {
 
 // hashFile returns the SHA-256 of a file. The hash of a large file is stored under dir ("" =
 // not stored) and reused while size, times and inode are unchanged, so that gigabytes are not
-// read again just to learn that they are the same.
-func hashFile(ctx context.Context, dir, path string) (string, error) {
+// read again just to learn that they are the same. mark is the file's storage.Stamp.
+func hashFile(ctx context.Context, dir, path string) (sum, mark string, err error) {
 	f, err := storage.Open(path)
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	mark, changed := storage.Stamp(f, info)
 	remember := dir != "" && mark != "" && info.Size() >= memoFrom
 	var at string
 	if remember {
 		if path, err = filepath.Abs(path); err != nil {
-			return "", err
+			return "", "", err
 		}
 		at = filepath.Join(dir, "files", fmt.Sprintf("%x.json", sha256.Sum256([]byte(path))))
 		var m memo
 		if text, err := storage.ReadFile(at); err == nil && json.Unmarshal(text, &m) == nil && m.Path == path && m.Stamp == mark {
-			return m.SHA256, nil
+			return m.SHA256, mark, nil
 		}
 	}
 	h, in := sha256.New(), io.Reader(f)
@@ -60,12 +60,12 @@ func hashFile(ctx context.Context, dir, path string) (string, error) {
 	}
 	_, err = io.CopyBuffer(h, in, make([]byte, 1<<20))
 	if errors.Is(err, context.Canceled) {
-		return "", fmt.Errorf("interrupted while reading %s: %w", path, err)
+		return "", "", fmt.Errorf("interrupted while reading %s: %w", path, err)
 	}
 	if err != nil {
-		return "", fmt.Errorf("%s: %w", path, err)
+		return "", "", fmt.Errorf("%s: %w", path, err)
 	}
-	sum := hex.EncodeToString(h.Sum(nil))
+	sum = hex.EncodeToString(h.Sum(nil))
 	if remember && time.Since(changed) > settle {
 		// Failing to store the hash only costs time.
 		text, _ := json.Marshal(memo{Path: path, Stamp: mark, SHA256: sum})
@@ -73,7 +73,25 @@ func hashFile(ctx context.Context, dir, path string) (string, error) {
 			_ = storage.WriteFile(at, text)
 		}
 	}
-	return sum, nil
+	return sum, mark, nil
+}
+
+// unchanged checks that a file is still the one that had this mark, so that rows are never kept
+// under the name of another content.
+func unchanged(path, mark string) error {
+	f, err := storage.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if now, _ := storage.Stamp(f, info); now != mark {
+		return fmt.Errorf("%s changed while it was read: start again when nothing writes to it", path)
+	}
+	return nil
 }
 
 // interruptible ends the reading of a large file, which may take minutes, when ctx does.

@@ -66,7 +66,7 @@ func (b *builder) makeKey(ctx context.Context) error {
 	fmt.Fprintf(h, "max %d mix %s probs %v val %v\ntrain %q apart %v\neval %q apart %v\nmixer %q\n",
 		o.MaxSamples, o.Mix, o.Probs, o.ValSize, o.Train, o.TrainEach, o.Eval, o.EvalEach, o.Mixer)
 	for _, name := range b.names {
-		if err := hashSource(ctx, h, b.dir, b.sets[name].source); err != nil {
+		if err := b.hashSource(ctx, h, b.sets[name].source); err != nil {
 			return err
 		}
 	}
@@ -74,13 +74,15 @@ func (b *builder) makeKey(ctx context.Context) error {
 	return nil
 }
 
-func hashSource(ctx context.Context, h hash.Hash, dir string, s *dataset.Source) error {
+// hashSource hashes a data set's files, and keeps their marks for build.
+func (b *builder) hashSource(ctx context.Context, h hash.Hash, s *dataset.Source) error {
 	fmt.Fprintf(h, "dataset %q %d %s\n", s.Name, s.NumSamples, s.Definition())
 	for _, path := range s.Files() {
-		sum, err := hashFile(ctx, dir, path)
+		sum, mark, err := hashFile(ctx, b.dir, path)
 		if err != nil {
 			return err
 		}
+		b.marks[path] = mark
 		fmt.Fprintf(h, "file %s\n", sum)
 	}
 	return nil
@@ -118,7 +120,7 @@ func program(ctx context.Context, dir string) string {
 	path, err := os.Executable()
 	if err == nil {
 		var sum string
-		if sum, err = hashFile(ctx, dir, path); err == nil {
+		if sum, _, err = hashFile(ctx, dir, path); err == nil {
 			return "executable " + sum
 		}
 	}
