@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 
 	"dataflex.dev/dataflex/data/storage"
 	"dataflex.dev/dataflex/data/task"
@@ -18,23 +19,9 @@ import (
 // affect the computation: its configurations and safetensors files. Equal texts mean equal
 // bytes.
 func Content(path string) (string, error) {
-	info, err := storage.Stat(path)
+	files, err := contentFiles(path)
 	if err != nil {
 		return "", err
-	}
-	files := []string{path}
-	if info.IsDir() {
-		entries, err := storage.ReadDir(path)
-		if err != nil {
-			return "", err
-		}
-		files = nil
-		for _, e := range entries {
-			if n := e.Name(); n == storage.ConfigFile || n == storage.AdapterConfigFile || filepath.Ext(n) == ".safetensors" {
-				files = append(files, filepath.Join(path, n))
-			}
-		}
-		slices.Sort(files)
 	}
 	h := sha256.New()
 	for _, f := range files {
@@ -45,6 +32,61 @@ func Content(path string) (string, error) {
 		fmt.Fprintf(h, "%s %s\n", filepath.Base(f), sum)
 	}
 	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+// Marks is what the metadata of the files of Content says about their bytes: while it is the
+// same, nothing has been written to them, and none was replaced.
+func Marks(path string) (string, error) {
+	files, err := contentFiles(path)
+	if err != nil {
+		return "", err
+	}
+	var marks strings.Builder
+	for _, name := range files {
+		mark, err := markOf(name)
+		if err != nil {
+			return "", err
+		}
+		fmt.Fprintf(&marks, "%s %s\n", filepath.Base(name), mark)
+	}
+	return marks.String(), nil
+}
+
+func markOf(path string) (string, error) {
+	f, err := storage.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return "", err
+	}
+	mark, _ := storage.Stamp(f, info)
+	return mark, nil
+}
+
+// contentFiles are the file, or the files of the folder, that Content hashes, sorted.
+func contentFiles(path string) ([]string, error) {
+	info, err := storage.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.IsDir() {
+		return []string{path}, nil
+	}
+	entries, err := storage.ReadDir(path)
+	if err != nil {
+		return nil, err
+	}
+	var files []string
+	for _, e := range entries {
+		if n := e.Name(); n == storage.ConfigFile || n == storage.AdapterConfigFile || filepath.Ext(n) == ".safetensors" {
+			files = append(files, filepath.Join(path, n))
+		}
+	}
+	slices.Sort(files)
+	return files, nil
 }
 
 // hashedAtOnce is the number of bytes of a file that one goroutine hashes.

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -16,9 +17,34 @@ import (
 
 // origin records how the model was made, in order. Every entry is hashed into Identity.
 type origin struct {
-	made []string // facts that can no longer change
-	dir  string   // the base's folder, hashed when first needed
-	base string   // its hash; "" before
+	made  []string // facts that can no longer change
+	dir   string   // the base's folder, hashed when first needed
+	marks string   // of the folder's files before they were read
+	base  string   // its hash; "" before
+}
+
+// from notes the folder whose weights are about to be read.
+func (o *origin) from(dir string) (err error) {
+	o.dir = dir
+	if o.marks, err = checkpoint.Marks(dir); err != nil {
+		return fmt.Errorf("identity of the model: %w", err)
+	}
+	return nil
+}
+
+// hash returns the content hash of what the base was made from, if that is still what was read.
+func (o *origin) hash() (string, error) {
+	if slices.Contains(o.made, drawn) && !gguf.Is(o.dir) {
+		return checkpoint.Content(filepath.Join(o.dir, storage.ConfigFile))
+	}
+	h, err := checkpoint.Content(o.dir)
+	if err != nil {
+		return "", err
+	}
+	if now, err := checkpoint.Marks(o.dir); err != nil || now != o.marks {
+		return "", errors.Join(fmt.Errorf("%s was changed or replaced after it was read: start again when nothing writes to it", o.dir), err)
+	}
+	return h, nil
 }
 
 // note adds a fact that the model's results depend on.
@@ -31,11 +57,7 @@ func (o *origin) note(format string, args ...any) {
 // files are read at the first call.
 func (m *Model) Base() (string, error) {
 	if m.origin.base == "" {
-		what := m.origin.dir
-		if slices.Contains(m.origin.made, drawn) && !gguf.Is(what) {
-			what = filepath.Join(what, storage.ConfigFile)
-		}
-		h, err := checkpoint.Content(what)
+		h, err := m.origin.hash()
 		if err != nil {
 			return "", fmt.Errorf("identity of the model: %w", err)
 		}

@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"dataflex.dev/dataflex/driver/cpu"
@@ -106,4 +107,28 @@ func identityOf(t *testing.T, m *Model) string {
 	id, err := m.Identity()
 	must(t, err)
 	return id
+}
+
+// TestReplacedAfterItWasRead: a model whose files are replaced, or written over with as many
+// bytes, has no identity: it would name weights that it does not have.
+func TestReplacedAfterItWasRead(t *testing.T) {
+	for _, inPlace := range []bool{true, false} {
+		dir := t.TempDir()
+		must(t, os.CopyFS(dir, os.DirFS("../../tools/dataflex-demo/model")))
+		m := load(t, dir, Options{})
+		path := filepath.Join(dir, "model.safetensors")
+		text, err := os.ReadFile(path)
+		must(t, err)
+		text[len(text)-1] ^= 1
+		if inPlace {
+			must(t, os.WriteFile(path, text, 0o644))
+		} else {
+			must(t, os.WriteFile(path+".new", text, 0o644))
+			must(t, os.Rename(path+".new", path))
+		}
+		if id, err := m.Identity(); err == nil || !strings.Contains(err.Error(), dir+" was changed or replaced after it was read: start again") {
+			t.Errorf("in place %v: %q, %v", inPlace, id, err)
+		}
+		m.Close()
+	}
 }
