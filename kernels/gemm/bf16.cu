@@ -17,44 +17,8 @@
 //     sectors, minimal bytes (interpreter)
 #include "product_bf16.cuh"
 
-template <int Tr, bool Branch> DEV void multiply(const problem& p) {
-  __shared__ __align__(128) u8 memory[stages * 2 * operand_bytes];
-  const u32 base = shared_address(memory);
-  const warp_tile w;
-  const int i0 = blockIdx.y * tile, j0 = blockIdx.x * tile;
-  const int own = (p.k + slice - 1) / slice, slices = own + (Branch ? (p.r + slice - 1) / slice : 0);
-  float acc[4][4][4];
-#pragma unroll
-  for (int i = 0; i < 4; i++)
-#pragma unroll
-    for (int j = 0; j < 4; j++)
-#pragma unroll
-      for (int l = 0; l < 4; l++) acc[i][j][l] = 0;
-
-  auto fetch = [&](int s) {
-    if (s < slices) {
-      const u32 at = base + s % stages * 2 * operand_bytes;
-      const bool low = Branch && s >= own;
-      const int k0 = (low ? s - own : s) * slice, k = low ? p.r : p.k;
-      load<Tr != TN>(at, low ? p.u : p.a, low ? p.ldu : p.lda, i0, p.m, k0, k);
-      load<Tr == NT>(at + operand_bytes, low ? p.l : p.b, low ? p.ldl : p.ldb, j0, p.n, k0, k);
-    }
-    cp_async_commit();
-  };
-  fetch(0);
-  fetch(1);
-  for (int s = 0; s < slices; s++) {
-    cp_async_wait<stages - 2>();
-    __syncthreads();
-    fetch(s + stages - 1);
-    const u32 sa = base + s % stages * 2 * operand_bytes, sb = sa + operand_bytes;
-    products<Tr>(acc, sa, sb, w);
-  }
-  store(p, acc, i0, j0, w);
-}
-
-KERNEL __launch_bounds__(256, 2) gemm_bf16_nn(problem p) { multiply<NN, false>(p); }
-KERNEL __launch_bounds__(256, 2) gemm_bf16_nt(problem p) { multiply<NT, false>(p); }
-KERNEL __launch_bounds__(256, 2) gemm_bf16_tn(problem p) { multiply<TN, false>(p); }
-KERNEL __launch_bounds__(256, 2) gemm_bf16_nn_branch(problem p) { multiply<NN, true>(p); }
-KERNEL __launch_bounds__(256, 2) gemm_bf16_nt_branch(problem p) { multiply<NT, true>(p); }
+KERNEL __launch_bounds__(256, 2) gemm_bf16_nn(problem p) { multiply<NN, false>(p, blockIdx.y * tile, blockIdx.x * tile); }
+KERNEL __launch_bounds__(256, 2) gemm_bf16_nt(problem p) { multiply<NT, false>(p, blockIdx.y * tile, blockIdx.x * tile); }
+KERNEL __launch_bounds__(256, 2) gemm_bf16_tn(problem p) { multiply<TN, false>(p, blockIdx.y * tile, blockIdx.x * tile); }
+KERNEL __launch_bounds__(256, 2) gemm_bf16_nn_branch(problem p) { multiply<NN, true>(p, blockIdx.y * tile, blockIdx.x * tile); }
+KERNEL __launch_bounds__(256, 2) gemm_bf16_nt_branch(problem p) { multiply<NT, true>(p, blockIdx.y * tile, blockIdx.x * tile); }

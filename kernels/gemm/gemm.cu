@@ -21,14 +21,16 @@
 #include "tile.cuh"
 
 // whole is a tile over all of k.
-template <int Tr, int Bm, int Bn, int Wm, int Wn> DEV void whole(const problem& p) { multiply<Tr, Bm, Bn, Wm, Wn>(p, 0, p.k); }
+template <int Tr, int Bm, int Bn, int Wm, int Wn> DEV void whole(const problem& p) {
+  multiply<Tr, Bm, Bn, Wm, Wn>(p, 0, p.k, blockIdx.y * Bm, blockIdx.x * Bn);
+}
 
 // chunk is a tile over the chunk blockIdx.z of k, which goes to partial if there are
 // several.
 template <int Bm, int Bn, int Wm, int Wn> DEV void chunk(problem p) {
   const int first = blockIdx.z * p.chunk;
   if (p.partial) p.c = p.partial + (i64)blockIdx.z * p.m * p.n, p.ldc = p.n, p.alpha = 1.f, p.add = 0;
-  multiply<TN, Bm, Bn, Wm, Wn>(p, first, min(p.k, first + p.chunk));
+  multiply<TN, Bm, Bn, Wm, Wn>(p, first, min(p.k, first + p.chunk), blockIdx.y * Bm, blockIdx.x * Bn);
 }
 
 // clang-format off

@@ -81,16 +81,15 @@ template <int Qm, int Qn> DEV void store(const problem& p, int row, int column, 
   }
 }
 
-// multiply computes the block's tile of C from steps first … end-1 of k. Wm x Wn is a
+// multiply computes the tile of C at row i0 and column j0 from steps first … end-1 of k. Wm x Wn is a
 // warp's tile: multiples of 16 and 32. b reads slices of op(B), from step first and column j0
 // on: load starts the reads of a slice before the products of the previous one; store, after
 // them, writes to shared memory what load has read to registers.
-template <int Tr, int Bm, int Bn, int Wm, int Wn, class B> DEV void multiply(const problem& p, int first, int end, B b) {
+template <int Tr, int Bm, int Bn, int Wm, int Wn, class B> DEV void multiply(const problem& p, int first, int end, int i0, int j0, B b) {
   constexpr int Qm = Wm / 16, Qn = Wn / 32;
   __shared__ __align__(16) float as[2][slice * (Bm + pad)];
   __shared__ __align__(16) float bs[2][slice * (Bn + pad)];
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-  const int i0 = blockIdx.y * Bm, j0 = blockIdx.x * Bn;
   const int mi = warp % (Bm / Wm) * Wm + lane / 8 * 4, ni = warp / (Bm / Wm) * Wn + lane % 8 * 4;
 
   float acc[4 * Qm][4 * Qn];
@@ -132,6 +131,6 @@ template <int Tr, int Bm, int Bn, int Wm, int Wn, class B> DEV void multiply(con
 }
 
 // The same with B in memory.
-template <int Tr, int Bm, int Bn, int Wm, int Wn> DEV void multiply(const problem& p, int first, int end) {
-  multiply<Tr, Bm, Bn, Wm, Wn>(p, first, end, operand<Bn, Tr == NT>(p.b, p.ldb, blockIdx.x * Bn, p.n, first));
+template <int Tr, int Bm, int Bn, int Wm, int Wn> DEV void multiply(const problem& p, int first, int end, int i0, int j0) {
+  multiply<Tr, Bm, Bn, Wm, Wn>(p, first, end, i0, j0, operand<Bn, Tr == NT>(p.b, p.ldb, j0, p.n, first));
 }

@@ -77,7 +77,7 @@ template <int Tr, int Bm, int Bn, int Wm, int Wn> DEV void product(const coded_p
   __shared__ float tables[table_size];
   copy_tables(p.w, tables);
   __syncthreads();
-  multiply<Tr, Bm, Bn, Wm, Wn>(p.p, 0, p.p.k, coded<Tr, Bn>(p.w, tables, p.p.n));
+  multiply<Tr, Bm, Bn, Wm, Wn>(p.p, 0, p.p.k, blockIdx.y * Bm, blockIdx.x * Bn, coded<Tr, Bn>(p.w, tables, p.p.n));
 }
 
 // clang-format off

@@ -40,8 +40,16 @@ type FactorSink func(pair int, f gradproj.Factors) error
 // layer is a list of one; the experts of a mixture are a list of many. All have the same shape.
 type linears struct {
 	layers []*Linear
-	rows   []int32
+	rows   []int32  // on the host; nil = one launch computes all layers (together)
 	routed *Routing // the routing of the rows to experts; nil = the rows are the batch's tokens
+}
+
+// apart reads rows, for products layer by layer.
+func (l *linears) apart() (err error) {
+	if l.rows == nil {
+		l.rows, err = l.routed.rows()
+	}
+	return err
 }
 
 func (l linears) trains() bool {
@@ -84,12 +92,14 @@ func (t *Tape) Experts(x *Value, layers []*Linear, r *Routing) *Value {
 	if t.err != nil {
 		return nil
 	}
-	rows, err := r.rows()
-	if err != nil {
-		t.fail(err)
-		return nil
+	l := linears{layers: layers, routed: r}
+	if !t.together(l) {
+		if err := l.apart(); err != nil {
+			t.fail(err)
+			return nil
+		}
 	}
-	return t.linear(x, linears{layers: layers, rows: rows, routed: r})
+	return t.linear(x, l)
 }
 
 func (t *Tape) linear(x *Value, l linears) *Value {
@@ -114,8 +124,11 @@ func (t *Tape) linear(x *Value, l linears) *Value {
 	if l.narrows() {
 		m.xHalf = t.narrowed(x)
 	}
-	for i, lin := range l.layers {
-		t.product(m.part(l, i), lin)
+	if l.rows == nil {
+		t.expertProducts(m, l, x.Rows)
+	}
+	for i := range len(l.rows) - 1 {
+		t.product(m.part(l, i), l.layers[i])
 	}
 	if t.err != nil {
 		return nil
@@ -278,7 +291,14 @@ func linearVJP(t *Tape, n *node) error {
 	} else if l.narrows() {
 		m.yHalf = t.narrow(m.y, x.Rows*l.layers[0].Out)
 	}
-	for i := len(l.layers) - 1; i >= 0 && t.err == nil; i-- {
+	if l.rows == nil && t.mode.Sink == nil {
+		if err := t.expertGradients(m, l, x.Rows, beta); err != nil {
+			return err
+		}
+	} else if err := l.apart(); err != nil {
+		return err
+	}
+	for i := len(l.rows) - 2; i >= 0 && t.err == nil; i-- {
 		segments, err := l.segments(t, i)
 		if err != nil {
 			return err

@@ -24,25 +24,24 @@ type cost struct {
 	bytes    float64 // of kernels other than products, attention and the loss
 }
 
-func costOf(t *testing.T, layers, tokens int) cost {
+func costOf(t *testing.T, c Config, tokens int) (sum cost) {
 	dev := sim.New(sim.Options{Capability: 90})
 	t.Cleanup(func() { dev.Close() })
-	m := randomOn(t, dev, scaled(layers), true)
+	m := randomOn(t, dev, c, true)
 	adapt(t, m, LoRA{Rank: 16, Alpha: 16, Targets: []string{"all"}})
 	b := sequences(m, 1, tokens)
 	dev.ResetCounters()
 	if _, err := m.Backward(b, Objective{Weight: make([]float32, tokens)}); err != nil {
 		t.Fatal(err)
 	}
-	var c cost
 	for _, k := range dev.Totals() {
-		c.launches += k.Launches
+		sum.launches += k.Launches
 		// Nor do the adapters count, which are narrowed once in a pass, whatever its length.
-		if name := k.Kernel; !slices.ContainsFunc([]string{"gemm_", "attention_", "xent_", "cast_narrow_list"}, func(p string) bool { return strings.HasPrefix(name, p) }) {
-			c.bytes += float64(k.GlobalBytes())
+		if name := k.Kernel; !slices.ContainsFunc([]string{"gemm_", "experts_", "attention_", "xent_", "cast_narrow_list"}, func(p string) bool { return strings.HasPrefix(name, p) }) {
+			sum.bytes += float64(k.GlobalBytes())
 		}
 	}
-	return c
+	return sum
 }
 
 // TestLaunches: a layer's launches for each micro-batch, and the bytes that its elementwise
@@ -50,11 +49,35 @@ func costOf(t *testing.T, layers, tokens int) cost {
 // models, of which one has a layer more.
 func TestLaunches(t *testing.T) {
 	const tokens = 32
-	one, two := costOf(t, 1, tokens), costOf(t, 2, tokens)
+	one, two := costOf(t, scaled(1), tokens), costOf(t, scaled(2), tokens)
 	launches := two.launches - one.launches
 	megabytes := (two.bytes - one.bytes) / tokens / float64(scaled(1).Hidden) * 4096 / 1e6
 	t.Logf("%d launches, %.2f MB a token", launches, megabytes)
 	if launches > 45 || megabytes > 0.75 {
 		t.Errorf("%d launches a layer and micro-batch, want at most 45; elementwise kernels move %.2f MB a token and layer, want at most 0.75", launches, megabytes)
+	}
+}
+
+// TestMixtureLaunches: a layer with 32 experts takes the launches of one with 16, but for the
+// list of adapters to be narrowed, of which one takes 96. LoRA is on all linears, the experts'
+// too, and the forward pass is computed again. Expert by expert they were 249 and 277.
+func TestMixtureLaunches(t *testing.T) {
+	mixture := func(layers, experts int) Config {
+		c := scaled(layers)
+		c.ModelType, c.QKVBias, c.OutBias, c.MLPBias = "qwen3_moe", false, false, false
+		c.MoE = MoE{Experts: experts, TopK: 2, Intermediate: 32, Normalize: true}
+		for range layers {
+			c.Sparse = append(c.Sparse, true)
+		}
+		return c
+	}
+	const tokens = 64
+	of := func(experts int) uint64 {
+		return costOf(t, mixture(2, experts), tokens).launches - costOf(t, mixture(1, experts), tokens).launches
+	}
+	few, many := of(16), of(32)
+	t.Logf("%d and %d launches", few, many)
+	if many > few+1 || few > 90 {
+		t.Errorf("a layer with 16 experts takes %d launches, one with 32 %d; want at most 90, and one more", few, many)
 	}
 }

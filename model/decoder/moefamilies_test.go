@@ -50,6 +50,10 @@ func TestMoEFamilies(t *testing.T) {
 			plainGreedy(t, m, ids, want.Greedy)
 			plainGradients(t, m, ids, want.Gradients)
 			meanLoss(t, m, ids, want.Loss)
+			hopper, err := Load(sim.New(sim.Options{Capability: 90}), dir, Options{})
+			must(t, err)
+			defer hopper.Close()
+			meanLoss(t, hopper, ids, want.Loss)
 		})
 	}
 }
