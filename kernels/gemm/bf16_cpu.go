@@ -164,7 +164,7 @@ func (p *halfProblem) run(d *cpu.Device) {
 }
 
 // runTransposed computes a TN product with few columns as Cᵀ = Bᵀ A: A, the larger factor,
-// is then read by rows. The sums, and so the bits, are the same.
+// is then read by rows.
 func (p *halfProblem) runTransposed(d *cpu.Device) {
 	w := transposes.Take()
 	defer transposes.Give(w)
@@ -174,18 +174,22 @@ func (p *halfProblem) runTransposed(d *cpu.Device) {
 	t := &q.terms[0]
 	t.a, t.b = t.b, t.a
 	if p.add {
-		for i := range p.m {
-			for j := range p.n {
-				w.c[j*p.m+i] = p.c[i*p.ldc+j]
-			}
-		}
+		p.eachElement(d, func(i, j int) { w.c[j*p.m+i] = p.c[i*p.ldc+j] })
 	}
 	q.run(d)
-	for i := range p.m {
-		for j := range p.n {
-			p.c[i*p.ldc+j] = w.c[j*p.m+i]
+	p.eachElement(d, func(i, j int) { p.c[i*p.ldc+j] = w.c[j*p.m+i] })
+}
+
+// eachElement calls f for all elements of C, row by row.
+func (p *halfProblem) eachElement(d *cpu.Device, f func(i, j int)) {
+	const rows = 128 // that a task takes
+	d.Parallel((p.m+rows-1)/rows, func(task int) {
+		for i := task * rows; i < min(p.m, (task+1)*rows); i++ {
+			for j := range p.n {
+				f(i, j)
+			}
 		}
-	}
+	})
 }
 
 // transposed is the memory of runTransposed.

@@ -1,12 +1,19 @@
 package rope
 
-import "dataflex.dev/dataflex/driver/cpu"
+import (
+	"dataflex.dev/dataflex/driver/cpu"
+	"dataflex.dev/dataflex/kernels/simd"
+)
 
 const rowBlock = 16 // tokens a task turns
 
 func applyCPU(c *cpu.Device, x []float32, pos []int32, a angles, table *Table, heads, headDim int, inverse bool) {
 	half := table.dim / 2
 	width := heads * headDim
+	sign := float32(1)
+	if inverse {
+		sign = -1
+	}
 	c.Parallel((len(pos)+rowBlock-1)/rowBlock, func(b int) {
 		for t := b * rowBlock; t < min(len(pos), (b+1)*rowBlock); t++ {
 			p := int(pos[t])
@@ -15,40 +22,16 @@ func applyCPU(c *cpu.Device, x []float32, pos []int32, a angles, table *Table, h
 				head := x[t*width+h*headDim:][:table.dim]
 				switch {
 				case table.Interleaved:
-					turnNeighbours(head, cos, sin, inverse)
-				case inverse:
-					turnBack(head[:half], head[half:], cos, sin)
+					turnNeighbours(head, cos, sin, sign)
 				default:
-					turn(head[:half], head[half:], cos, sin)
+					simd.Rotate(sign, head[:half], head[half:], cos, sin)
 				}
 			}
 		}
 	})
 }
 
-func turn(x1, x2, cos, sin []float32) {
-	x2, cos, sin = x2[:len(x1)], cos[:len(x1)], sin[:len(x1)]
-	for i, u := range x1 {
-		v := x2[i]
-		x1[i] = u*cos[i] - v*sin[i]
-		x2[i] = v*cos[i] + u*sin[i]
-	}
-}
-
-func turnBack(x1, x2, cos, sin []float32) {
-	x2, cos, sin = x2[:len(x1)], cos[:len(x1)], sin[:len(x1)]
-	for i, u := range x1 {
-		v := x2[i]
-		x1[i] = u*cos[i] + v*sin[i]
-		x2[i] = v*cos[i] - u*sin[i]
-	}
-}
-
-func turnNeighbours(head, cos, sin []float32, inverse bool) {
-	sign := float32(1)
-	if inverse {
-		sign = -1
-	}
+func turnNeighbours(head, cos, sin []float32, sign float32) {
 	sin = sin[:len(cos)]
 	for i, c := range cos {
 		s, u, v := sign*sin[i], head[2*i], head[2*i+1]

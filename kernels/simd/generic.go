@@ -47,6 +47,15 @@ func mulGeneric(dst, x, y []float32) {
 	}
 }
 
+func rotateGeneric(sign float32, x, y, cos, sin []float32) {
+	y, cos, sin = y[:len(x)], cos[:len(x)], sin[:len(x)]
+	for i, u := range x {
+		v, s := y[i], sign*sin[i]
+		x[i] = float32(u*cos[i]) - float32(v*s)
+		y[i] = float32(v*cos[i]) + float32(u*s)
+	}
+}
+
 func sumSquaresGeneric(x []float32) float64 {
 	var s [4]float64
 	i := 0

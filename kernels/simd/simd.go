@@ -84,6 +84,20 @@ func Mul(dst, x, y []float32) {
 	}
 }
 
+// Rotate turns every point (x[i], y[i]) by the angle of cos[i] and sign*sin[i]: sign is 1, or -1 to
+// turn back.
+func Rotate(sign float32, x, y, cos, sin []float32) {
+	n := len(x)
+	if len(y) != n || len(cos) != n || len(sin) != n {
+		panic(badLength)
+	}
+	if level == generic {
+		rotateGeneric(sign, x, y, cos, sin)
+	} else {
+		rotate(sign, x, y, cos, sin)
+	}
+}
+
 // SumSquares is the sum of x[i]², accumulated in float64.
 func SumSquares(x []float32) float64 {
 	if level == generic {

@@ -361,3 +361,32 @@ func TestSoftmaxHalves(t *testing.T) {
 		}
 	}
 }
+
+// TestRotate: at every level the bits are those of products and sums in float32, each rounded, and
+// turning back gives the points again.
+func TestRotate(t *testing.T) {
+	r := rand.New(rand.NewPCG(13, 14))
+	forLevels(t, func(t *testing.T) {
+		for _, n := range []int{0, 1, 16, 32, 53} {
+			x, y, cos, sin := normal(r, n), normal(r, n), make([]float32, n), make([]float32, n)
+			for i := range n {
+				angle := r.Float64() * 7
+				cos[i], sin[i] = float32(math.Cos(angle)), float32(math.Sin(angle))
+			}
+			u, v := append([]float32(nil), x...), append([]float32(nil), y...)
+			Rotate(1, u, v, cos, sin)
+			for i := range n {
+				a, b, c, d := x[i]*cos[i], y[i]*sin[i], y[i]*cos[i], x[i]*sin[i]
+				if u[i] != a-b || v[i] != c+d {
+					t.Fatalf("(%v, %v) became (%v, %v), want (%v, %v)", x[i], y[i], u[i], v[i], a-b, c+d)
+				}
+			}
+			Rotate(-1, u, v, cos, sin)
+			for i := range n {
+				if math.Abs(float64(u[i]-x[i]))+math.Abs(float64(v[i]-y[i])) > 1e-5 {
+					t.Fatalf("turned back: (%v, %v), want (%v, %v)", u[i], v[i], x[i], y[i])
+				}
+			}
+		}
+	})
+}

@@ -97,6 +97,18 @@ func mul(dst, x, y []float32) {
 	mulGeneric(dst[whole:], x[whole:], y[whole:])
 }
 
+func rotate(sign float32, x, y, cos, sin []float32) {
+	n, whole := cut(len(x))
+	if n > 0 {
+		if level == avx512 {
+			rotateZ(n, sign, &x[0], &y[0], &cos[0], &sin[0])
+		} else {
+			rotateY(n, sign, &x[0], &y[0], &cos[0], &sin[0])
+		}
+	}
+	rotateGeneric(sign, x[whole:], y[whole:], cos[whole:], sin[whole:])
+}
+
 func dot(x, y []float32) float32 {
 	n, whole := cut(len(x))
 	var s [16]float32

@@ -25,6 +25,7 @@ var loops = map[string]func(n int, dst, x *float32){
 	"scale":   func(n int, dst, _ *float32) { scaleY(n, 1.3, dst) },
 	"add":     func(n int, dst, x *float32) { addY(n, dst, dst, x) },
 	"mul":     func(n int, dst, x *float32) { mulY(n, dst, dst, x) },
+	"rotate":  func(n int, dst, x *float32) { rotateY(n, -1, dst, x, &rotation[0], &rotation[160]) },
 	"exp":     func(n int, dst, x *float32) { expY(n, dst, x, &expConstants[0][0]) },
 	"sigmoid": func(n int, dst, x *float32) { sigmoidY(n, dst, x, &expConstants[0][0]) },
 	"silu":    func(n int, dst, x *float32) { siluY(n, dst, x, &expConstants[0][0]) },
@@ -33,6 +34,9 @@ var loops = map[string]func(n int, dst, x *float32){
 	},
 }
 
+// rotation is the cosines and sines of the largest case.
+var rotation = normal(rand.New(rand.NewPCG(11, 12)), 320)
+
 // arguments are what the loop of that name takes.
 func arguments(name string, n int, dst, x *float32) []any {
 	switch name {
@@ -40,6 +44,8 @@ func arguments(name string, n int, dst, x *float32) []any {
 		return []any{n, float32(1.3), x, dst}
 	case "scale":
 		return []any{n, float32(1.3), dst}
+	case "rotate":
+		return []any{n, float32(-1), dst, x, &rotation[0], &rotation[160]}
 	case "add", "mul":
 		return []any{n, dst, dst, x}
 	case "siluGradients":
@@ -71,7 +77,7 @@ func TestInterpretedLoops(t *testing.T) {
 			}{{y[name+"Y"], 8}, {z[name+"Z"], 16}} {
 				got, gotX := slices.Clone(start), slices.Clone(x)
 				c := (*[14 * 16]float32)(unsafe.Pointer(expConstants))
-				if err := v.f.Call([][]float32{got, gotX, c[:]}, arguments(name, floats/v.lanes, &got[0], &gotX[0])...); err != nil {
+				if err := v.f.Call([][]float32{got, gotX, c[:], rotation}, arguments(name, floats/v.lanes, &got[0], &gotX[0])...); err != nil {
 					t.Fatal(err)
 				}
 				got, want := append(got, gotX...), append(want, wantX...) // siluGradients writes both

@@ -22,6 +22,11 @@ func addY(n int, dst *float32, x *float32, y *float32)
 //go:noescape
 func mulY(n int, dst *float32, x *float32, y *float32)
 
+// rotateY is x, y = x*cos - y*sign*sin, y*cos + x*sign*sin, over n vectors.
+//
+//go:noescape
+func rotateY(n int, sign float32, x *float32, y *float32, cos *float32, sin *float32)
+
 // dotY is the lanes' sums of x*y, over n vectors.
 //
 //go:noescape

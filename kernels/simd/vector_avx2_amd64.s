@@ -77,6 +77,38 @@ loop:
 	VZEROUPPER
 	RET
 
+// func rotateY(n int, sign float32, x *float32, y *float32, cos *float32, sin *float32)
+// Requires: AVX
+TEXT ·rotateY(SB), NOSPLIT, $0-48
+	MOVQ         n+0(FP), AX
+	VBROADCASTSS sign+8(FP), Y0
+	MOVQ         x+16(FP), CX
+	MOVQ         y+24(FP), DX
+	MOVQ         cos+32(FP), BX
+	MOVQ         sin+40(FP), SI
+
+loop:
+	VMOVUPS (CX), Y1
+	VMOVUPS (DX), Y2
+	VMOVUPS (BX), Y3
+	VMULPS  (SI), Y0, Y4
+	VMULPS  Y1, Y4, Y5
+	VMULPS  Y1, Y3, Y1
+	VMULPS  Y2, Y4, Y4
+	VSUBPS  Y4, Y1, Y1
+	VMOVUPS Y1, (CX)
+	VMULPS  Y2, Y3, Y2
+	VADDPS  Y5, Y2, Y2
+	VMOVUPS Y2, (DX)
+	ADDQ    $0x20, CX
+	ADDQ    $0x20, DX
+	ADDQ    $0x20, BX
+	ADDQ    $0x20, SI
+	DECQ    AX
+	JNE     loop
+	VZEROUPPER
+	RET
+
 // func dotY(n int, x *float32, y *float32, sums *float32)
 // Requires: AVX, FMA3
 TEXT ·dotY(SB), NOSPLIT, $0-32

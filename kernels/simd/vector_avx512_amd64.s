@@ -77,6 +77,38 @@ loop:
 	VZEROUPPER
 	RET
 
+// func rotateZ(n int, sign float32, x *float32, y *float32, cos *float32, sin *float32)
+// Requires: AVX, AVX512F
+TEXT ·rotateZ(SB), NOSPLIT, $0-48
+	MOVQ         n+0(FP), AX
+	VBROADCASTSS sign+8(FP), Z0
+	MOVQ         x+16(FP), CX
+	MOVQ         y+24(FP), DX
+	MOVQ         cos+32(FP), BX
+	MOVQ         sin+40(FP), SI
+
+loop:
+	VMOVUPS (CX), Z1
+	VMOVUPS (DX), Z2
+	VMOVUPS (BX), Z3
+	VMULPS  (SI), Z0, Z4
+	VMULPS  Z1, Z4, Z5
+	VMULPS  Z1, Z3, Z1
+	VMULPS  Z2, Z4, Z4
+	VSUBPS  Z4, Z1, Z1
+	VMOVUPS Z1, (CX)
+	VMULPS  Z2, Z3, Z2
+	VADDPS  Z5, Z2, Z2
+	VMOVUPS Z2, (DX)
+	ADDQ    $0x40, CX
+	ADDQ    $0x40, DX
+	ADDQ    $0x40, BX
+	ADDQ    $0x40, SI
+	DECQ    AX
+	JNE     loop
+	VZEROUPPER
+	RET
+
 // func dotZ(n int, x *float32, y *float32, sums *float32)
 // Requires: AVX, AVX512F
 TEXT ·dotZ(SB), NOSPLIT, $0-32

@@ -29,3 +29,5 @@ func expSumHalf[B ~uint16](dst []B, src []float32, factor, minus float32) (sum, 
 func softmaxGradients[B ~uint16](p, ds []B, s, dp, lse, delta []float32, factor float32) {
 	softmaxGradientsGeneric(p, ds, s, dp, lse, delta, factor)
 }
+
+func rotate(sign float32, x, y, cos, sin []float32) { rotateGeneric(sign, x, y, cos, sin) }

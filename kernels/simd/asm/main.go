@@ -32,6 +32,7 @@ func main() {
 	scale()
 	binary("add", "dst = x + y", VADDPS)
 	binary("mul", "dst = x * y", VMULPS)
+	rotate()
 	dot()
 	sumSquares()
 	largest()
@@ -131,6 +132,28 @@ func binary(name, doc string, op func(...Op)) {
 		VMOVUPS(at(x), v)
 		op(at(y), v, v)
 		VMOVUPS(v, at(dst))
+	})
+	end()
+}
+
+// rotate rounds every product, as the portable version does.
+func rotate() {
+	n := begin("rotate", "sign float32, x, y, cos, sin *float32", "x, y = x*cos - y*sign*sin, y*cos + x*sign*sin")
+	sign, x, y, cos, sin := broadcast("sign"), pointer("x"), pointer("y"), pointer("cos"), pointer("sin")
+	u, v, c, s, p := vec(), vec(), vec(), vec(), vec()
+	repeat(n, []reg.Register{x, y, cos, sin}, func() {
+		VMOVUPS(at(x), u)
+		VMOVUPS(at(y), v)
+		VMOVUPS(at(cos), c)
+		VMULPS(at(sin), sign, s)
+		VMULPS(u, s, p) // x*sin
+		VMULPS(u, c, u)
+		VMULPS(v, s, s) // y*sin
+		VSUBPS(s, u, u)
+		VMOVUPS(u, at(x))
+		VMULPS(v, c, v)
+		VADDPS(p, v, v)
+		VMOVUPS(v, at(y))
 	})
 	end()
 }
