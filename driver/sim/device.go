@@ -6,7 +6,9 @@
 // Fault) with kernel, PTX line, CUDA line, block and thread: accesses out of bounds,
 // misaligned or to memory that was not written, races in shared memory, asynchronous copies
 // that were not waited for, barriers not reached by all, deadlocks. Asynchronous work is
-// done as late as the program allows, so that a missing wait always shows. Memory requests,
+// done as late as the program allows, so that a missing wait always shows. The blocks of a
+// cluster run in turn and reach one another's shared memory, under the same checks and one
+// more: only while the other block is known to run. Memory requests,
 // bank conflicts and instructions are counted exactly (see Counters).
 //
 // It cannot tell whether ptxas accepts the text, and does not model registers, time, the

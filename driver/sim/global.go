@@ -166,7 +166,9 @@ func (b *block) everyThread(tid uint16, f func(tid int) bool) bool {
 }
 
 // globalHazard faults if two blocks, or two threads of a block without a barrier in between,
-// access the same bytes and one of them writes. Blocks run one at a time here.
+// access the same bytes and one of them writes. Blocks run one at a time here, those of a
+// cluster in turn: what a cluster's barriers order is no race, but for a write after reads by
+// several of its blocks, which are not told apart.
 func (b *block) globalHazard(w *warp, o *op, a *access, lane int, buf *buffer, at, n int) {
 	h := b.run.hazards[buf]
 	if h == nil {
