@@ -83,21 +83,21 @@ func Gradients(ctx context.Context, p GradientPass, examples []data.Example, ski
 	}
 	done := progress.New(p.Log, "gradients", len(examples))
 	skip = min(skip, len(examples))
-	batches := behind(planned, skip)
+	batches := withoutRows(planned, skip)
 	done.Skip(skip)
 	finished := func(rows []int, features []float32, norm []float64) error {
 		done.Add(len(rows))
 		return emit(rows, features, norm)
 	}
 	if p.Ranks.Size() > 1 {
-		return g.dealt(ctx, examples, batches, finished)
+		return g.runOnRanks(ctx, examples, batches, finished)
 	}
 	g.emit = finished
 	return g.run(ctx, examples, batches)
 }
 
-// behind is batches without their first rows.
-func behind(batches [][]int, rows int) [][]int {
+// withoutRows returns batches without their first rows.
+func withoutRows(batches [][]int, rows int) [][]int {
 	for ; rows > 0; batches = batches[1:] {
 		if n := len(batches[0]); rows < n {
 			return append([][]int{batches[0][rows:]}, batches[1:]...)
@@ -107,7 +107,7 @@ func behind(batches [][]int, rows int) [][]int {
 	return batches
 }
 
-// run emits batches, in their order.
+// run computes and emits batches in order.
 func (g *gradients) run(ctx context.Context, examples []data.Example, batches [][]int) error {
 	for _, rows := range batches {
 		if err := ctx.Err(); err != nil {
@@ -125,7 +125,7 @@ func (g *gradients) run(ctx context.Context, examples []data.Example, batches []
 	return g.flush()
 }
 
-// emitted passes a finished batch, or what is kept of it, to emit.
+// emitted passes what is kept of a finished batch to emit.
 func (g *gradients) emitted(rows []int, features []float32, norm []float64) error {
 	if g.Keep != nil {
 		features = g.Keep(features, norm)
@@ -137,16 +137,16 @@ type gradients struct {
 	GradientPass
 	params    []*tensor.Param
 	offsets   []int
-	lora      bool // every trainable parameter is half of a LoRA pair
+	lora      bool // every trainable parameter is the A or B of an adapter
 	m, v      driver.F32
 	out       driver.F32
 	outMemory driver.Memory
 	moments   []driver.Memory // of m and v
 	emit      Emit
-	back      func() // gives the gradients the memory that they have outside of the pass
+	back      func() // returns the gradients to the memory that they have outside of the pass
 
 	rows    *gradproj.Rows // nil: every batch is projected separately
-	pending []pending      // the batches in rows
+	pending []pending      // the batches whose gradients are in rows
 }
 
 // pending is a batch whose gradients are projected later, together with others.
@@ -160,8 +160,8 @@ type pending struct {
 // a product with 32 of them.
 const together = 128
 
-// whole refuses packed rows: the direction that Adam would take is not the sum over their
-// sequences.
+// whole returns an error for packed rows: Adam's direction for them is not the sum of those of
+// their sequences.
 func whole(examples []data.Example) error {
 	for _, ex := range examples {
 		if len(ex.Segments) > 2 {

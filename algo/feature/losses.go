@@ -20,9 +20,8 @@ import (
 	"dataflex.dev/dataflex/model/decoder"
 )
 
-// DefaultTokens is the number of tokens in a batch on a CPU, which longer passes do not make
-// faster; a GPU they do, so that there it is up to deviceTokens, as many as merge_tokens
-// shares a training pass with.
+// DefaultTokens is the number of tokens in a batch on a CPU, where longer passes are not faster.
+// On a GPU they are, so that there it is up to deviceTokens, the default of merge_tokens.
 const (
 	DefaultTokens = 1024
 	deviceTokens  = 8192
@@ -37,7 +36,7 @@ type Pass struct {
 	Ranks  *ranks.Job // divide the batches, and all get all results; nil: this process computes all of them
 }
 
-// tokens is the length of this process's batches where it computes all of them.
+// tokens returns the length of the batches that suit this process's device.
 func (p Pass) tokens() int {
 	switch {
 	case p.Tokens > 0:
@@ -52,8 +51,8 @@ func (p Pass) tokens() int {
 	return most
 }
 
-// batches are the rows by length, in batches that every rank can compute: on devices of
-// different sizes, those of the smallest.
+// batches groups the rows by length into batches that every rank can compute: if their devices
+// differ in size, those of the smallest.
 func (p Pass) batches(ctx context.Context, examples []data.Example) ([][]int, error) {
 	tokens := p.tokens()
 	if p.Device.Kind() != driver.CPU {
@@ -65,7 +64,7 @@ func (p Pass) batches(ctx context.Context, examples []data.Example) ([][]int, er
 	return batch.ByLength(examples, tokens), nil
 }
 
-// least is the smallest of the ranks' numbers.
+// least returns the smallest of the ranks' numbers.
 func least(ctx context.Context, job *ranks.Job, what string, own int) (int, error) {
 	all, err := job.Gather(ctx, what, binary.BigEndian.AppendUint64(nil, uint64(own)), nil)
 	if err != nil {
@@ -106,7 +105,7 @@ func Losses(ctx context.Context, p Pass, examples []data.Example) ([]float64, er
 	return out, nil
 }
 
-// losses computes those of one batch.
+// losses computes the mean token losses of one batch.
 func (p Pass) losses(examples []data.Example, rows []int) ([]float64, error) {
 	m := batch.Pack(examples, rows)
 	tokenLoss, err := p.Model.Losses(m.Batch, 0)

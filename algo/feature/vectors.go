@@ -57,7 +57,7 @@ func Vectors(ctx context.Context, p VectorPass, examples []data.Example) (neighb
 		}
 	}
 	done.Skip(kept)
-	batches := behind(all, kept)
+	batches := withoutRows(all, kept)
 	err = p.fill(ctx, out, "sentence vectors", batches, func(rows []int) ([]float32, error) {
 		return p.vectors(examples, rows)
 	}, func(rows []int, vectors []float32) error {

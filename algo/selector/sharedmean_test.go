@@ -15,9 +15,9 @@ import (
 	"dataflex.dev/dataflex/kernels/gradproj"
 )
 
-// TestKeptMean: of shares at the same time one computes the mean of the evaluation rows and the
+// TestSharedMean: of shares at the same time one computes the mean of the evaluation rows and the
 // others wait for it and read it; another scoring's, and a damaged one, is computed again.
-func TestKeptMean(t *testing.T) {
+func TestSharedMean(t *testing.T) {
 	p, err := gradproj.New(gradproj.Rademacher, 3, 1, 10, gradproj.Options{})
 	if err != nil {
 		t.Fatal(err)
