@@ -122,23 +122,40 @@ func (g *group) add(s Status, note string, specs []string) {
 	}
 }
 
-// otherFiles are keys by which other kinds of files are recognised.
-var otherFiles = map[string]string{
-	"model":                        "LLaMA-Factory's v1 format, which is not read here: write it as its v0 examples are, with model_name_or_path, dataset and so on",
-	"train_dataset":                "LLaMA-Factory's v1 format, which is not read here: write it as its v0 examples are, with model_name_or_path, dataset and so on",
-	"compute_environment":          "an accelerate configuration: give the training configuration instead",
-	"services":                     "a docker compose file: give the training configuration instead",
-	"tensor_model_parallel_size":   "Megatron's settings, which are not supported here: remove them",
-	"pipeline_model_parallel_size": "Megatron's settings, which are not supported here: remove them",
-	"selectors":                    "a components file: name it with components_cfg_file in the training configuration",
-	"mixers":                       "a components file: name it with components_cfg_file in the training configuration",
-	"weighters":                    "a components file: name it with components_cfg_file in the training configuration",
-}
+const (
+	formatV1        = "LLaMA-Factory's v1 format, which is not read here: write it as its v0 examples are, with model_name_or_path, dataset and so on"
+	otherComponents = "a components file: name it with components_cfg_file in the training configuration"
+	megatron        = "Megatron's settings, which are not supported here: remove them; deepspeed or fsdp shares a run's state out among processes"
+	otherEval       = "it belongs to LLaMA-Factory's eval: `dataflex-cli eval FILE --mmlu DIR` measures MMLU"
+)
 
-// otherVersions are former keys of LLaMA-Factory, and keys of other tools.
+// otherFiles are keys by which other kinds of files are recognised.
+var otherFiles = func() map[string]string {
+	files := map[string]string{
+		"model": formatV1, "train_dataset": formatV1,
+		"compute_environment": "an accelerate configuration: give the training configuration instead",
+		"services":            "a docker compose file: give the training configuration instead",
+		"selectors":           otherComponents, "mixers": otherComponents, "weighters": otherComponents,
+	}
+	for _, key := range []string{
+		"tensor_model_parallel_size", "pipeline_model_parallel_size", "expert_model_parallel_size", "context_parallel_size",
+		"virtual_pipeline_model_parallel_size", "sequence_parallel", "recompute_granularity", "recompute_method", "recompute_num_layers",
+		"account_for_embedding_in_pipeline_split", "account_for_loss_in_pipeline_split", "bias_activation_fusion", "apply_rope_fusion",
+		"masked_softmax_fusion", "cross_entropy_loss_fusion", "moe_grouped_gemm", "moe_token_dispatcher_type", "calculate_per_token_loss",
+		"use_distributed_optimizer", "overlap_param_gather", "overlap_grad_reduce", "use_packed_sequences", "mixed_precision",
+		"megatron_pretrained_checkpoint", "export_hf_on_finish", "extra_config",
+	} {
+		files[key] = megatron
+	}
+	return files
+}()
+
+// otherVersions are former keys of LLaMA-Factory, and keys of other commands and tools.
 var otherVersions = map[string]string{
 	"evaluation_strategy": "it was renamed: write eval_strategy",
 	"max_seq_length":      "it belongs to another tool: write cutoff_len",
+	"batch_size":          "write per_device_train_batch_size, or per_device_eval_batch_size",
+	"task":                otherEval, "task_dir": otherEval, "lang": otherEval, "n_shot": otherEval, "save_dir": otherEval, "download_mode": otherEval,
 }
 
 // otherFile recognises files that are not training configurations.
@@ -146,6 +163,9 @@ func otherFile(root *yamlfile.Value) error {
 	for _, e := range root.Entries() {
 		if what, ok := otherFiles[e.Key]; ok {
 			return e.Pos.Errorf("unknown key %q: it belongs to %s", e.Key, what)
+		}
+		if strings.HasPrefix(e.Key, "<") && strings.HasSuffix(e.Key, ">") {
+			return e.Pos.Errorf("unknown key %q: it looks like a token: name a file of new tokens with new_special_tokens_config in the training configuration", e.Key)
 		}
 	}
 	return nil

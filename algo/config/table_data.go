@@ -11,7 +11,7 @@ func dataKeys() []Key {
 	g.honour("mask_history", Bool, "false", "Learn the last turn only", func(c *Config) any { return &c.Data.MaskHistory })
 	g.honour("streaming", Bool, "false", "Read data as it is needed; needs max_steps", func(c *Config) any { return &c.Data.Streaming })
 	g.honour("buffer_size", Int, "16384", "Rows a streaming shuffle draws from", func(c *Config) any { return &c.Data.BufferSize })
-	g.honour("mix_strategy", Text, "concat", "How several datasets become one [concat interleave_under interleave_over]", func(c *Config) any { return &c.Data.MixStrategy })
+	g.honour("mix_strategy", Text, "concat", "How several datasets become one [concat interleave_under interleave_over interleave_once]", func(c *Config) any { return &c.Data.MixStrategy })
 	g.honour("interleave_probs", Floats, "null", "Share of each dataset when interleaving", func(c *Config) any { return &c.Data.InterleaveProbs })
 	g.honour("overwrite_cache", Bool, "false", "Tokenise again even if cached", func(c *Config) any { return &c.Data.OverwriteCache })
 	g.honour("preprocessing_batch_size", Int, "1000", "Rows packed together", func(c *Config) any { return &c.Data.PreprocessingBatchSize })

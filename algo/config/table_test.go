@@ -3,6 +3,7 @@ package config
 import (
 	"encoding/json"
 	"os"
+	"strings"
 	"testing"
 
 	"dataflex.dev/dataflex/data/yamlfile"
@@ -49,6 +50,25 @@ func TestTableHasEveryUpstreamKey(t *testing.T) {
 		}
 	}
 	t.Logf("%d keys upstream; here %d honoured, %d ignored, %d refused", len(upstream), counts[Honoured], counts[Ignored], counts[Refused])
+}
+
+// Every key that later versions of LLaMA-Factory (0.9.5, main of August 2026), transformers 4.57 and
+// 5.6 have is in the table, or its error says where it belongs (testdata from config_keys.py --later).
+func TestLaterKeys(t *testing.T) {
+	raw, err := os.ReadFile("testdata/later_keys.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := strings.Fields(string(raw))
+	if len(names) < 20 {
+		t.Fatalf("only %d names", len(names))
+	}
+	for _, name := range names {
+		_, known := lookup(name)
+		if otherFiles[name] == "" && otherVersions[name] == "" && !known {
+			t.Errorf("%s is unknown", name)
+		}
+	}
 }
 
 func jsonValue(v *yamlfile.Value) any {

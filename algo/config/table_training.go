@@ -77,7 +77,7 @@ func trainingKeys() []Key {
 	g.honour("fsdp_config", Mixed, "null", "Details of fsdp, of which activation_checkpointing has an effect here", func(c *Config) any { return &c.Training.fsdpConfig })
 	g.ignore("weights are cut at fixed places, whatever layers there are", "fsdp_min_num_params int 0", "fsdp_transformer_layer_cls_to_wrap string null")
 	g.ignore(oneProcess, "accelerator_config any null", "ddp_backend string null", "ddp_find_unused_parameters bool null", "ddp_bucket_cap_mb int null",
-		"ddp_broadcast_buffers bool null", "local_rank int -1", "_n_gpu int -1", "mp_parameters string null", "tpu_num_cores int null",
+		"ddp_broadcast_buffers bool null", "ddp_static_graph bool null", "local_rank int -1", "_n_gpu int -1", "mp_parameters string null", "tpu_num_cores int null",
 		"tpu_metrics_debug bool false", "log_on_each_node bool true", "save_on_each_node bool false", "ray_scope string last", "ray_run_name string null",
 		"ray_storage_path string ./saves", "ray_storage_filesystem string null", "ray_num_workers int 1", "resources_per_worker any null",
 		"placement_strategy string PACK", "ray_init_kwargs any null")
@@ -97,9 +97,10 @@ func trainingKeys() []Key {
 	g.ignore("upstream deprecates it: use_cpu is read", "no_cuda bool false")
 	g.unmet(hubNote, "push_to_hub bool false", "push_to_hub_model_id string null", "push_to_hub_organization string null", "push_to_hub_token string null",
 		"hub_model_id string null", "hub_strategy string every_save", "hub_token string null", "hub_private_repo bool null", "hub_always_push bool false", "hub_revision string null",
-		"trackio_space_id string null", "project string null")
+		"trackio_space_id string null", "trackio_bucket_id string null", "trackio_static_space_id any null", "project string null")
 	g.ignore("max_new_tokens is read, and predictions are not made by beam search", "generation_max_length int null", "generation_num_beams int null", "generation_config any null")
 
+	g.refuse("transformers 5's way of writing it: write group_by_length: true, or disable_shuffling: true", "train_sampling_strategy string random")
 	g.refuse("upstream deprecates it: write optim: adafactor", "adafactor bool false")
 	g.refuse("batch sizes are planned before training starts: remove it and set per_device_train_batch_size", "auto_find_batch_size bool false")
 	g.refuse("upstream deprecates it: write per_device_train_batch_size", "per_gpu_train_batch_size int null")

@@ -54,9 +54,9 @@ func tuningKeys() []Key {
 	g.refuse("the DFT loss is not supported here: remove it", "use_dft_loss bool false")
 	g.refuse("the ASFT loss is not supported here: remove it", "use_asft_loss bool false")
 	g.refuse("the EAFT loss is not supported here: remove it", "use_eaft_loss bool false")
-	g.refuse("HyperParallel is not supported here: remove it", "use_hyper_parallel bool false", "hyper_parallel_args string null")
+	g.refuse("HyperParallel is not supported here: remove it", "use_hyper_parallel bool false", "hyper_parallel_args string null", "hyper_parallel_cp_size int 1")
 	g.ignore("it is read with use_asft_loss only", "asft_alpha float 0.1")
 	g.ignore("it is read with use_eaft_loss only", "eaft_alpha float 1.0")
-	g.refuse("Megatron is not supported here: remove it", "use_mca bool false")
+	g.refuse("Megatron is not supported here: remove it", "use_mca bool false", "use_megatron_bridge bool false")
 	return g.keys
 }

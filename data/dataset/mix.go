@@ -13,11 +13,13 @@ import (
 type Mix string
 
 // The strategies: one dataset after the other, or alternating until the first (under) or the
-// last (over) is exhausted.
+// last is exhausted, where one that ends before either starts over (over) or is passed by, so
+// that every row is taken once (once; LLaMA-Factory has it from 0.9.5 on).
 const (
 	Concat          Mix = "concat"
 	InterleaveUnder Mix = "interleave_under"
 	InterleaveOver  Mix = "interleave_over"
+	InterleaveOnce  Mix = "interleave_once"
 )
 
 // Group is the rows of one dataset: samples, or values that stand for them.
@@ -89,7 +91,7 @@ func draw[T any](rows []T, n int, random *rng.RandomState) []T {
 const choiceBlock = 1000
 
 // Merge combines datasets. With probs (they sum to 1, one per dataset) the next dataset is
-// drawn by NumPy's default_rng(seed), without it they alternate; an exhausted one starts over.
+// drawn by NumPy's default_rng(seed), without it they alternate.
 // A single dataset is returned unchanged.
 func Merge[T any](sets []Group[T], mix Mix, probs []float64, seed uint64) ([]T, error) {
 	if mix == "" {
@@ -111,7 +113,7 @@ func Merge[T any](sets []Group[T], mix Mix, probs []float64, seed uint64) ([]T, 
 }
 
 func checkMix[T any](sets []Group[T], mix Mix, probs []float64) error {
-	known := []string{string(Concat), string(InterleaveUnder), string(InterleaveOver)}
+	known := []string{string(Concat), string(InterleaveUnder), string(InterleaveOver), string(InterleaveOnce)}
 	if !slices.Contains(known, string(mix)) {
 		return fmt.Errorf("unknown mixing strategy: mix_strategy is %s%s", mix, nearest(string(mix), known))
 	}
@@ -164,15 +166,17 @@ func takeTurns[T any](sets []Group[T], mix Mix) []T {
 	out := make([]T, 0, rounds*len(sets))
 	for i := range rounds {
 		for _, s := range sets {
-			out = append(out, s.Samples[i%len(s.Samples)])
+			if mix != InterleaveOnce || i < len(s.Samples) {
+				out = append(out, s.Samples[i%len(s.Samples)])
+			}
 		}
 	}
 	return out
 }
 
 func drawTurns[T any](sets []Group[T], mix Mix, probs []float64, seed uint64) ([]T, error) {
-	if i := slices.Index(probs, 0); i >= 0 && mix == InterleaveOver {
-		return nil, fmt.Errorf("interleave_probs gives dataset %s probability 0, so that interleave_over, which ends when every dataset is exhausted, would never end", sets[i].Name)
+	if i := slices.Index(probs, 0); i >= 0 && mix != InterleaveUnder {
+		return nil, fmt.Errorf("interleave_probs gives dataset %s probability 0, so that %s, which ends when every dataset is exhausted, would never end", sets[i].Name, mix)
 	}
 	random := rng.NewPCG64(seed)
 	next := make([]int, len(sets))
@@ -190,6 +194,9 @@ func drawTurns[T any](sets []Group[T], mix Mix, probs []float64, seed uint64) ([
 		for _, d := range turns {
 			if left == 0 {
 				return out, nil
+			}
+			if exhausted[d] && mix == InterleaveOnce {
+				continue
 			}
 			out = append(out, sets[d].Samples[next[d]])
 			if next[d]++; next[d] == len(sets[d].Samples) {

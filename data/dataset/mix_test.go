@@ -47,8 +47,10 @@ func TestMerge(t *testing.T) {
 		{Concat, nil, "a0 a1 a2 a3 b0 b1 c0 c1 c2"},
 		{InterleaveUnder, nil, "a0 b0 c0 a1 b1 c1"},
 		{InterleaveOver, nil, "a0 b0 c0 a1 b1 c1 a2 b0 c2 a3 b1 c0"},
+		{InterleaveOnce, nil, "a0 b0 c0 a1 b1 c1 a2 c2 a3"},
 		{InterleaveUnder, probs, "b0 c0 b1"},
 		{InterleaveOver, probs, "b0 c0 b1 a0 a1 c1 a2 c2 b0 a3"},
+		{InterleaveOnce, probs, "b0 c0 b1 a0 a1 c1 a2 c2 a3"}, // as datasets 5.2 interleaves
 	} {
 		got, err := Merge(sets, c.mix, c.probs, 7)
 		if err != nil || ids(got) != c.want {
@@ -64,7 +66,8 @@ func TestMerge(t *testing.T) {
 		"sum to 0.9":                 {InterleaveUnder, []float64{.5, .3, .1}},
 		"between 0 and 1":            {InterleaveUnder, []float64{1.5, -.3, -.2}},
 		"did you mean interleave":    {"interleave_overr", nil},
-		"never end":                  {InterleaveOver, []float64{.5, 0, .5}},
+		"over, which ends":           {InterleaveOver, []float64{.5, 0, .5}},
+		"once, which ends":           {InterleaveOnce, []float64{.5, 0, .5}},
 	} {
 		if _, err := Merge(sets, c.mix, c.probs, 7); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s %v: %v, want %q", c.mix, c.probs, err, want)

@@ -3,10 +3,14 @@
     pip download --no-deps llamafactory==0.9.4 dataflex==1.1.0, unzip both, then with transformers 4.52.4 installed:
     python tools/golden/config_keys.py LLAMAFACTORY_DIR DATAFLEX_DIR    # rewrites algo/config/testdata/upstream_keys.json
 
-LLaMA-Factory's and DataFlex's dataclasses are read as source: nothing of theirs is imported.
+    python tools/golden/config_keys.py --later DIR...    # rewrites algo/config/testdata/later_keys.txt
+
+--later takes folders of newer versions (LLaMA-Factory 0.9.5 and main, transformers 5.6.0; 4.57.3 was installed) and writes the names alone that upstream_keys.json
+has not. LLaMA-Factory's and DataFlex's dataclasses are read as source: nothing of theirs is imported.
 """
 import ast
 import dataclasses
+import glob
 import enum
 import json
 import os
@@ -41,7 +45,21 @@ def training_fields():
     return out
 
 
+def later(folders):
+    testdata = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "algo", "config", "testdata")
+    names = set(training_fields())
+    for path in [p for f in folders for p in glob.glob(f + "/llamafactory/hparams/*.py") + glob.glob(f + "/transformers/training_args*.py")]:
+        for cls in [n for n in ast.parse(open(path).read()).body if isinstance(n, ast.ClassDef)]:
+            names |= {st.target.id for st in cls.body if isinstance(st, ast.AnnAssign) and not "init=False" in ast.unparse(st)}
+    names -= set(json.load(open(testdata + "/upstream_keys.json"))) | SKIP
+    with open(testdata + "/later_keys.txt", "w") as f:
+        f.write("\n".join(sorted(names)) + "\n")
+    print(len(names), "names")
+
+
 if __name__ == "__main__":
+    if sys.argv[1] == "--later":
+        sys.exit(later(sys.argv[2:]))
     lf, df = sys.argv[1:3]
     keys = training_fields()
     for path in [lf + "/llamafactory/hparams/" + n for n in ("model_args.py", "data_args.py", "finetuning_args.py", "generating_args.py", "training_args.py")] + [
