@@ -87,6 +87,10 @@ func readReport(t *testing.T, path string) (r Report) {
 func TestFloors(t *testing.T) {
 	want := map[string]float64{
 		"gemm_nn/bf16/llama3-8b/8192x8192x8192":                        2 * 8192 * 8192 * 8192,
+		"group_nt/bf16/llama3-8b/8192x4096x16x4096x1024x1024":          2 * 8192 * 6144 * (4096 + 16),
+		"group_nn/bf16/llama3-8b/8192x4096x16x14336x14336":             2 * 8192 * 4096 * (2*14336 + 32),
+		"group_tn/bf16/llama3-8b/8192x4096x16x14336x14336":             2 * 8192 * 16 * (2*4096 + 2*14336),
+		"experts_nt/bf16/qwen3-30b-a3b/65536x768x2048x128":             2 * 65536 * 768 * 2048,
 		"attention_forward/bf16/llama3-8b/16384x16384x16x16x128":       2 * 16384 * 16385 * 128 * 16,
 		"attention_backward/bf16/llama3-8b/16384x2048x16x16x128":       5 * 2048 * 2049 * 128 * 16 * 8,
 		"xent_dh/bf16/llama3-8b/8192x4096x128256":                      17.2e12,

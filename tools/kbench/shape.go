@@ -98,7 +98,7 @@ func (c Case) family() string { family, _, _ := strings.Cut(c.Op, "_"); return f
 // generations reports whether Hopper has a kernel of its own for the case.
 func (c Case) generations() bool {
 	switch c.family() {
-	case "gemm", "lora", "attention", "xent":
+	case "gemm", "group", "lora", "attention", "xent":
 		return c.Type == "bf16"
 	}
 	return c.family() == "gradproj" || c.family() == "quant" && c.Floor.Unit == tensor
@@ -139,7 +139,7 @@ func allCases(models []model) []Case {
 	var out []Case
 	for _, m := range models {
 		for _, family := range []func(model) []Case{
-			products, loraProducts, loraCases, attentionCases, lossCases, projections, normCases, pointwise, vectors, coded,
+			products, groups, loraProducts, experts, loraCases, attentionCases, lossCases, projections, normCases, pointwise, vectors, coded,
 		} {
 			out = append(out, family(m)...)
 		}
