@@ -82,8 +82,10 @@ func (c chatTemplates) save(dir string, write func(path string, data []byte) err
 			continue
 		}
 		folder := filepath.Join(dir, extraChatDir)
-		if err := os.MkdirAll(folder, 0o777); err != nil {
-			return err
+		if dir != "" { // otherwise the names are only asked for
+			if err := storage.MkdirAll(folder); err != nil {
+				return err
+			}
 		}
 		if err := write(filepath.Join(folder, name+".jinja"), []byte(text)); err != nil {
 			return err

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -35,6 +36,9 @@ func (t *Tokenizer) GGUF(rows int) ([]gguf.Value, error) {
 	w.value("ggml.tokens", w.tokens)
 	w.value("ggml.token_type", w.kinds)
 	w.special()
+	if err := w.chat(); err != nil {
+		return nil, fmt.Errorf("tokenizer: %w: export a Hugging Face folder", err)
+	}
 	return w.values, nil
 }
 
@@ -313,7 +317,33 @@ func (w *ggufTokens) special() {
 	}
 	w.value("ggml.add_bos_token", is(0, "bos_token"))
 	w.value("ggml.add_eos_token", is(len(t.template)-1, "eos_token"))
-	if t.config.chat.text != "" {
-		w.value("chat_template", t.config.chat.text)
-	}
 }
+
+// chat writes the chat templates as llama.cpp's converter does (gguf_writer.py,
+// add_chat_template): the default one as tokenizer.chat_template, every other as
+// tokenizer.chat_template.NAME, and their names as tokenizer.chat_templates. In a name what is
+// no ASCII letter or digit becomes "_".
+func (w *ggufTokens) chat() error {
+	c := w.t.config.chat
+	var names []string
+	for _, name := range slices.Sorted(maps.Keys(c.named)) {
+		if name == "default" {
+			continue
+		}
+		as := notInName.ReplaceAllString(name, "_")
+		if slices.Contains(names, as) {
+			return fmt.Errorf("two of the chat templates are named %s in a GGUF file: rename %q in %s", as, name, extraChatDir)
+		}
+		names = append(names, as)
+		w.value("chat_template."+as, c.named[name])
+	}
+	if len(names) > 0 {
+		w.value("chat_templates", names)
+	}
+	if c.text != "" {
+		w.value("chat_template", c.text)
+	}
+	return nil
+}
+
+var notInName = regexp.MustCompile(`[^a-zA-Z0-9]`)

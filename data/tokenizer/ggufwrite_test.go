@@ -179,6 +179,46 @@ func TestGGUFValues(t *testing.T) {
 	}
 }
 
+// TestGGUFChatTemplates: named chat templates have the keys that llama.cpp's converter gives
+// them (gguf-py/gguf/gguf_writer.py, add_chat_template).
+func TestGGUFChatTemplates(t *testing.T) {
+	model, err := json.Marshal(object{"model": object{"type": "BPE", "vocab": object{"a": 0, "b": 1}, "merges": []string{}, "byte_fallback": true}, "normalizer": object{"type": "Replace", "pattern": object{"String": " "}, "content": "▁"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for config, want := range map[string]map[string]any{
+		`{"chat_template": [{"name": "default", "template": "d"}, {"name": "tool_use", "template": "t"}, {"name": "rag-2", "template": "r"}]}`: {
+			"chat_template": "d", "chat_template.tool_use": "t", "chat_template.rag_2": "r", "chat_templates": []string{"rag_2", "tool_use"}, "chat_template.default": nil,
+		},
+		`{"chat_template": [{"name": "rag", "template": "r"}]}`:     {"chat_template": nil, "chat_template.rag": "r", "chat_templates": []string{"rag"}},
+		`{"chat_template": [{"name": "default", "template": "d"}]}`: {"chat_template": "d", "chat_templates": nil},
+		`{"chat_template": "d"}`:                                    {"chat_template": "d", "chat_templates": nil},
+		`{}`:                                                        {"chat_template": nil, "chat_templates": nil},
+	} {
+		tok, err := files{model: model, config: []byte(config)}.parse()
+		if err != nil {
+			t.Fatal(err)
+		}
+		values, err := tok.GGUF(2)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for key, want := range want {
+			got, _ := json.Marshal(valueOf(t, values, key))
+			if b, _ := json.Marshal(want); !bytes.Equal(got, b) {
+				t.Errorf("%s: %s is %s, want %s", config, key, got, b)
+			}
+		}
+	}
+	tok, err := files{model: model, config: []byte(`{"chat_template": [{"name": "a-b", "template": "x"}, {"name": "a.b", "template": "y"}]}`)}.parse()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tok.GGUF(2); err == nil || !strings.Contains(err.Error(), `two of the chat templates are named a_b in a GGUF file: rename "a.b"`) {
+		t.Error(err)
+	}
+}
+
 // Tokenizers that llama.cpp would apply differently are refused.
 func TestGGUFRefuses(t *testing.T) {
 	bpe := object{"type": "BPE", "vocab": object{"a": 0, "b": 1, "c": 2, "ab": 3, "bc": 4, "abc": 5}, "merges": []string{"a b", "b c", "ab c"}, "byte_fallback": true}

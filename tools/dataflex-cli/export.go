@@ -138,7 +138,8 @@ func (e *exported) toFolder(ctx context.Context) (err error) {
 		return c.Errorf("export_dir", "%w", err)
 	}
 	for name, text := range files {
-		if err := storage.WriteFile(filepath.Join(out.path(), name), text); err != nil {
+		file := filepath.Join(out.path(), name)
+		if err := errors.Join(storage.MkdirAll(filepath.Dir(file)), storage.WriteFile(file, text)); err != nil {
 			return c.Errorf("export_dir", "%w", err)
 		}
 	}
@@ -229,7 +230,7 @@ func companions(c *config.Config, tok *tokenizer.Tokenizer, tmpl *template.Templ
 		tok.SetModelMaxLength(n)
 	}
 	err = tok.Save("", func(name string, text []byte) error {
-		files[name] = text
+		files[filepath.ToSlash(name)] = text
 		return nil
 	})
 	if err != nil || tmpl == nil {

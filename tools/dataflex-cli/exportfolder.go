@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -94,6 +95,15 @@ func (t *target) look(names []string, overwrite bool) error {
 			}
 		}
 	}
+	for _, n := range names { // of files in folders
+		info, err := storage.Stat(filepath.Join(t.dir, n))
+		if err != nil || !strings.Contains(n, "/") {
+			continue
+		}
+		if size, own := t.own[n]; !own || size != info.Size() || sources != t.sources {
+			others = append(others, n)
+		}
+	}
 	if len(others) > 0 && !overwrite {
 		return fmt.Errorf("%s contains another model (%s): name another folder, or give --overwrite to replace it", t.dir, strings.Join(others, ", "))
 	}
@@ -154,17 +164,9 @@ func (t *target) abort() error {
 
 // install moves the staged files to their place.
 func (t *target) install() error {
-	entries, err := storage.ReadDir(t.path())
-	if err != nil {
-		return err
-	}
 	files := map[string]int64{}
-	for _, e := range entries {
-		info, err := e.Info()
-		if err != nil {
-			return err
-		}
-		files[e.Name()] = info.Size()
+	if err := sizes(t.path(), "", files); err != nil {
+		return err
 	}
 	if t.exists {
 		return t.replace(files)
@@ -177,6 +179,29 @@ func (t *target) install() error {
 	return staged.Publish()
 }
 
+// sizes adds the sizes of the files below a folder, by their paths in it.
+func sizes(dir, below string, files map[string]int64) error {
+	entries, err := storage.ReadDir(filepath.Join(dir, below))
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		name := path.Join(below, e.Name())
+		if e.IsDir() {
+			if err := sizes(dir, name, files); err != nil {
+				return err
+			}
+			continue
+		}
+		info, err := e.Info()
+		if err != nil {
+			return err
+		}
+		files[name] = info.Size()
+	}
+	return nil
+}
+
 // replace moves the staged files into an existing folder. After a kill at any point the next
 // export recognises all files.
 func (t *target) replace(files map[string]int64) error {
@@ -184,6 +209,9 @@ func (t *target) replace(files map[string]int64) error {
 		return err
 	}
 	move := func(n string) error {
+		if err := storage.MkdirAll(filepath.Dir(filepath.Join(t.dir, n))); err != nil {
+			return err
+		}
 		return storage.Rename(filepath.Join(t.path(), n), filepath.Join(t.dir, n))
 	}
 	for _, n := range slices.Concat([]string{storage.ConfigFile}, t.doomed, slices.Collect(maps.Keys(t.own))) {
