@@ -334,14 +334,44 @@ func TestShardedNaN(t *testing.T) {
 func TestShardedRefusals(t *testing.T) {
 	t.Parallel()
 	f := small(t)
-	for _, c := range []struct{ args, says string }{
-		{"optim=adafactor", "adafactor keeps means of whole rows and columns"},
-		{"use_muon=true", "muon orthogonalises whole matrices"},
+	for _, c := range []struct {
+		stage     int
+		args, way string
+		says      string
+	}{
+		{1, "optim=adafactor", "stage 0", "adafactor keeps means of whole rows and columns"},
+		{1, "use_muon=true", "stage 0", "muon orthogonalises whole matrices"},
+		{3, "resize_vocab=true", "stage 2", "resize_vocab: embeddings that are shared out among processes"},
 	} {
-		for rank, err := range f.together(2, nil, "output_dir="+filepath.Join(f.dir, "out"), stage(1), c.args) {
-			if err == nil || !strings.Contains(err.Error(), c.says) || !strings.Contains(err.Error(), "stage 0") {
+		for rank, err := range f.together(2, nil, "output_dir="+filepath.Join(f.dir, "out"), stage(c.stage), c.args) {
+			if err == nil || !strings.Contains(err.Error(), c.says) || !strings.Contains(err.Error(), c.way) {
 				t.Errorf("%s, rank %d: %v", c.args, rank, err)
 			}
+		}
+	}
+}
+
+// TestStage3Planned: the plan of each process says what is sharded, and what stays whole.
+func TestStage3Planned(t *testing.T) {
+	t.Parallel()
+	f := small(t)
+	var plan bytes.Buffer
+	for rank, err := range f.together(2, func(rank int, _ *config.Config, o *train.Options) context.Context {
+		if o.DryRun = true; rank == 0 {
+			o.Out = &plan
+		}
+		return nil
+	}, "output_dir="+filepath.Join(f.dir, "out"), stage(3)) {
+		if err != nil {
+			t.Errorf("rank %d: %v", rank, err)
+		}
+	}
+	for _, says := range []string{
+		"on 2 processes, of which each needs the memory below; they shard the optimizer's state, the gradients and the weights (deepspeed, stage 3)",
+		"it has all of model.embed_tokens.weight, which several sections use",
+	} {
+		if !strings.Contains(plan.String(), says) {
+			t.Errorf("the plan does not say %q:\n%s", says, plan.String())
 		}
 	}
 }

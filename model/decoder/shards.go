@@ -354,25 +354,27 @@ func (m *Model) leave(f Follower, section int) error {
 	return f.After(section)
 }
 
-// arrive goes the rest of the way of a pass that has ended before.
+// arrive goes the rest of the way of a pass that has ended before. What it meets there, a
+// fault of the device for example, does not end it.
 func (m *Model) arrive() {
 	r := m.shards.route
-	for len(r.up) > 0 {
-		m.enter(r.up[0])
-	}
-	note := func(err error) {
-		if r.failure == nil {
+	each := func(do func() error) {
+		if err := task.Catch(do); r.failure == nil {
 			r.failure = err
 		}
 	}
+	for len(r.up) > 0 {
+		each(func() error { m.enter(r.up[0]); return nil })
+	}
 	if f := r.follower; f != nil && r.begun < r.left {
-		note(m.leave(f, r.begun))
+		each(func() error { return m.leave(f, r.begun) })
 	}
 	for len(r.down) > 0 {
 		s := r.down[0]
-		m.enter(s)
+		each(func() error { m.enter(s); return nil })
 		if f := r.follower; f != nil && s < r.begun {
-			note(errors.Join(m.begin(f, s), m.leave(f, s)))
+			each(func() error { return m.begin(f, s) })
+			each(func() error { return m.leave(f, s) })
 		}
 	}
 }

@@ -11,6 +11,9 @@ import (
 	"dataflex.dev/dataflex/driver/cpu"
 	"dataflex.dev/dataflex/driver/lanes"
 	"dataflex.dev/dataflex/kernels/gradproj"
+	"dataflex.dev/dataflex/kernels/reduce"
+	"dataflex.dev/dataflex/model/autograd"
+	"dataflex.dev/dataflex/model/tensor"
 )
 
 // numbers are what a model computes of a batch, by name.
@@ -76,31 +79,220 @@ func TestShards(t *testing.T) {
 				one, b := prepared(cpu.New(1), nil)
 				want, err := computed(one, b)
 				must(t, err)
-				const processes = 3
-				devs := make([]driver.Device, processes)
-				for r := range devs {
-					devs[r] = cpu.New(1)
+				each(3, func(dev driver.Device, job driver.Collective) {
+					m, b := prepared(dev, sharedBy(job))
+					got, err := computed(m, b)
+					if err != nil {
+						t.Errorf("process %d: %v", job.Rank(), err)
+					}
+					for what, x := range want {
+						if !slices.Equal(got[what], x) {
+							t.Errorf("process %d: %s differs", job.Rank(), what)
+						}
+					}
+				})
+			})
+		}
+	}
+}
+
+// each runs what several processes do, each on a device of its own.
+func each(processes int, do func(dev driver.Device, job driver.Collective)) {
+	devs := make([]driver.Device, processes)
+	for r := range devs {
+		devs[r] = cpu.New(1)
+	}
+	var all sync.WaitGroup
+	for rank, job := range lanes.Job(processes, devs...) {
+		all.Go(func() {
+			defer job.Close()
+			do(devs[rank], job)
+		})
+	}
+	all.Wait()
+}
+
+// sharedBy shares weights out among processes that make the same passes.
+func sharedBy(job driver.Collective) *Shards {
+	return &Shards{
+		Rank: job.Rank(), Of: job.Size(),
+		Gather: func(_ string, own, all driver.F32) error { return job.AllGather(context.Background(), own, all) },
+		Take:   func(_ uint32, do func() error) error { return do() },
+	}
+}
+
+// TestWeightParts: in every family weights that train, kept in parts, are those of one process
+// wherever they are used, before the parts change and after.
+func TestWeightParts(t *testing.T) {
+	for name, c := range shapes() {
+		for _, half := range []bool{false, true} {
+			t.Run(fmt.Sprint(name, ", bf16 ", half), func(t *testing.T) {
+				one := randomFrom(t, cpu.New(1), c, forms{half: half})
+				must(t, one.TrainAll())
+				b := sequences(one, 2, 5)
+				before, err := trained(one, b)
+				must(t, err)
+				for _, p := range one.Trainable() {
+					reduce.Axpy(one.dev, -0.01, p.Grad, p.Data)
+					p.Sync(one.dev)
 				}
-				var all sync.WaitGroup
-				for rank, job := range lanes.Job(processes, devs...) {
-					all.Go(func() {
-						m, b := prepared(devs[rank], &Shards{
-							Rank: rank, Of: processes,
-							Gather: func(_ string, own, all driver.F32) error { return job.AllGather(context.Background(), own, all) },
-							Take:   func(_ uint32, do func() error) error { return do() },
-						})
-						got, err := computed(m, b)
+				after, err := trained(one, b)
+				must(t, err)
+				each(3, func(dev driver.Device, job driver.Collective) {
+					m := randomFrom(t, dev, c, forms{half: half, shards: sharedBy(job)})
+					if err := m.TrainAll(); err != nil {
+						t.Error(err)
+						return
+					}
+					kept := inEqualParts(t, m, job)
+					for step, want := range []numbers{before, after} {
+						got, err := trained(m, b)
 						if err != nil {
-							t.Errorf("process %d: %v", rank, err)
+							t.Errorf("process %d: %v", job.Rank(), err)
 						}
 						for what, x := range want {
 							if !slices.Equal(got[what], x) {
-								t.Errorf("process %d: %s differs", rank, what)
+								t.Errorf("process %d, after %d steps: %s differs", job.Rank(), step, what)
 							}
 						}
-					})
+						for _, p := range m.Trainable() {
+							if !p.Sharded() {
+								reduce.Axpy(dev, -0.01, p.Grad, p.Data)
+								p.Sync(dev)
+							}
+							for _, part := range kept[p] {
+								reduce.Axpy(dev, -0.01, p.Grad.Sub(part.From, part.To), part.Values)
+							}
+						}
+						m.ForgetWeights()
+					}
+				})
+			})
+		}
+	}
+}
+
+// trained is the losses of a batch, the gradients and the weights.
+func trained(m *Model, b Batch) (numbers, error) {
+	out := numbers{}
+	for _, p := range m.Trainable() {
+		reduce.Fill(m.dev, 0, p.Grad)
+	}
+	var err error
+	if out["losses"], err = m.Backward(b, Objective{Weight: sampleWeights(b), Train: true}); err != nil {
+		return nil, err
+	}
+	for _, p := range m.Trainable() {
+		x, err := p.Read(m.dev)
+		if err != nil {
+			return nil, err
+		}
+		out[p.Name], out["gradient of "+p.Name] = slices.Clone(x), slices.Clone(p.Grad.Host())
+	}
+	return out, nil
+}
+
+// inEqualParts keeps a process's equal part of every parameter that trains, whatever its blocks are,
+// and returns them.
+func inEqualParts(t *testing.T, m *Model, job driver.Collective) map[*tensor.Param][]WeightPart {
+	kept := map[*tensor.Param][]WeightPart{}
+	err := m.KeepInParts(func(p *tensor.Param) (parts []WeightPart) {
+		from, to := p.Size()*job.Rank()/job.Size(), p.Size()*(job.Rank()+1)/job.Size()
+		if from < to {
+			parts = append(parts, WeightPart{From: from, To: to})
+		}
+		return parts
+	}, func(p *tensor.Param, parts []WeightPart) {
+		kept[p] = parts
+	}, func(_ string, params []*tensor.Param) error {
+		for _, p := range params {
+			width := p.Size()/job.Size() + 1
+			own, all := make([]float32, width), make([]float32, width*job.Size())
+			for _, part := range kept[p] {
+				copy(own, part.Values.Host())
+			}
+			if err := job.AllGather(context.Background(), driver.FromHost(own), driver.FromHost(all)); err != nil {
+				return err
+			}
+			for r := range job.Size() {
+				from, to := p.Size()*r/job.Size(), p.Size()*(r+1)/job.Size()
+				copy(p.Data.Host()[from:to], all[r*width:])
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	return kept
+}
+
+// planted is a token mixer, or a Follower, that fails where it is told to.
+type planted struct {
+	tokenMixer
+	fails   bool
+	section int // of the backward pass; 0: the forward pass fails
+	job     driver.Collective
+	dev     driver.Device
+}
+
+func (f *planted) mix(m *Model, i int, h *autograd.Value, b *Batch, cache *Cache) *autograd.Value {
+	if f.fails && f.section == 0 {
+		panic("a planted fault")
+	}
+	return f.tokenMixer.mix(m, i, h, b, cache)
+}
+
+func (f *planted) Before(section int) error {
+	if f.fails && section > 0 && section == f.section {
+		panic("a planted fault")
+	}
+	return nil
+}
+
+// After makes a call of all processes, as adding up a section's gradients does.
+func (f *planted) After(section int) error {
+	own := driver.FromHost([]float32{float32(section)})
+	all := driver.FromHost(make([]float32, f.job.Size()))
+	if err := f.job.AllGather(context.Background(), own, all); err != nil {
+		return err
+	}
+	if x := all.Host(); slices.Max(x) != slices.Min(x) {
+		return fmt.Errorf("gradients of sections %v are added up", x)
+	}
+	return nil
+}
+
+// TestShardedPassEnds: a pass that fails, wherever it does, makes the calls of the others' passes to
+// the end, and those of one that is gone along with: the next pass is right on all of them.
+func TestShardedPassEnds(t *testing.T) {
+	c := shapes()["qwen3"]
+	for section := range c.Layers + 2 {
+		for _, along := range []bool{false, true} {
+			each(2, func(dev driver.Device, job driver.Collective) {
+				m := randomFrom(t, dev, c, forms{shards: sharedBy(job)})
+				spread(t, m)
+				adapt(t, m, LoRA{Rank: 2, Alpha: 3, Targets: []string{"all"}})
+				b := ragged(m)
+				o := Objective{Weight: sampleWeights(b), Train: true}
+				want, err := m.Losses(b, 0)
+				if err != nil {
+					t.Error(err)
 				}
-				all.Wait()
+				f := &planted{tokenMixer: m.layers[1].mixer, fails: job.Rank() == 1 && !along, section: section, job: job, dev: dev}
+				m.follower, m.layers[1].mixer = f, f
+				if job.Rank() == 1 && along {
+					err = m.GoAlongBackward()
+				} else {
+					_, err = m.Backward(b, o)
+				}
+				if (err != nil) != f.fails {
+					t.Errorf("section %d, process %d: %v", section, job.Rank(), err)
+				}
+				f.fails, m.follower = false, nil
+				if got, err := m.Losses(b, 0); err != nil || !slices.Equal(got, want) {
+					t.Errorf("section %d, process %d: the next pass computes other losses, %v", section, job.Rank(), err)
+				}
 			})
 		}
 	}
