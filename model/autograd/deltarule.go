@@ -24,11 +24,11 @@ func (t *Tape) DeltaRule(p deltanet.Params, in DeltaInputs) *Value {
 	if t.err != nil {
 		return nil
 	}
-	wants := in.ALog.Trainable() || in.DtBias.Trainable()
+	needsGrad := in.ALog.Trainable() || in.DtBias.Trainable()
 	for _, v := range in.values() {
-		wants = wants || v.wants
+		needsGrad = needsGrad || v.needsGrad
 	}
-	out := t.value(in.V.Rows, in.V.Cols, wants)
+	out := t.value(in.V.Rows, in.V.Cols, needsGrad)
 	if out == nil {
 		return nil
 	}
@@ -51,7 +51,7 @@ func deltaRuleVJP(t *Tape, n *node) error {
 	n.delta.Backward(t.dev, deltanet.Inputs{Q: s[0].mem, K: s[1].mem, V: s[2].mem, A: s[3].mem, B: s[4].mem, ALog: n.weight.Data, DtBias: n.bias.Data}, n.out.grad.mem,
 		deltanet.Gradients{Q: d[0].mem, K: d[1].mem, V: d[2].mem, A: d[3].mem, B: d[4].mem, ALog: n.weight.Grad, DtBias: n.bias.Grad})
 	for i, v := range n.in {
-		t.deposit(v, d[i])
+		t.addGrad(v, d[i])
 	}
 	return t.err
 }

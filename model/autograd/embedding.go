@@ -216,7 +216,7 @@ func (d *DoRA) measureColumns(dev driver.Device, table *tensor.Param) (driver.F3
 
 func embedVJP(t *Tape, n *node) error {
 	e, d := n.embedding, n.out.Cols
-	if t.unshare(n.out); t.err != nil {
+	if t.ownGrad(n.out); t.err != nil {
 		return t.err
 	}
 	t.scale(e.Scale, n.out.grad)

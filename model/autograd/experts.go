@@ -75,7 +75,7 @@ func (t *Tape) routing(logits *Value, p router.Params, scores *router.Scores) *R
 		lists = 2
 	}
 	r.probs, r.numbers = t.buffer(logits.Rows*logits.Cols), t.buffer(lists*choices+p.PlanSize())
-	r.weight = t.value(logits.Rows, p.TopK, logits.wants)
+	r.weight = t.value(logits.Rows, p.TopK, logits.needsGrad)
 	if t.err != nil {
 		return nil
 	}
@@ -119,11 +119,11 @@ func routeVJP(t *Tape, n *node) error {
 	}
 	if r.scores != nil {
 		r.scores.Backward(t.dev, n.saved[1].mem, r.probs.mem, r.choice, n.saved[0].mem, n.out.grad.mem, t.balance, d.mem)
-		t.deposit(logits, d)
+		t.addGrad(logits, d)
 		return t.err
 	}
 	router.Backward(t.dev, r.params, r.probs.mem, r.choice, n.saved[0].mem, n.out.grad.mem, t.balance, d.mem)
-	t.deposit(logits, d)
+	t.addGrad(logits, d)
 	return t.err
 }
 
@@ -245,7 +245,7 @@ func (t *Tape) Dispatch(x *Value, r *Routing) *Value {
 	if t.err != nil {
 		return nil
 	}
-	out := t.value(r.plan.Slot.Len(), x.Cols, x.wants)
+	out := t.value(r.plan.Slot.Len(), x.Cols, x.needsGrad)
 	if out == nil {
 		return nil
 	}
@@ -266,11 +266,11 @@ func dispatchVJP(t *Tape, n *node) error {
 		return t.err
 	}
 	router.DispatchBackward(t.dev, n.routing.plan, n.out.grad.mem, d.mem, x.Cols)
-	t.deposit(x, d)
+	t.addGrad(x, d)
 	return t.err
 }
 
-func dispatchAgain(t *Tape, n *node) {
+func dispatchRecompute(t *Tape, n *node) {
 	if in := t.input(n); in != nil {
 		router.Dispatch(t.dev, n.routing.plan, in.mem, n.out.data.mem, n.out.Cols)
 	}
@@ -281,7 +281,7 @@ func (t *Tape) Combine(y *Value, r *Routing) *Value {
 	if t.err != nil {
 		return nil
 	}
-	out := t.value(r.params.Tokens, y.Cols, y.wants || r.weight.wants)
+	out := t.value(r.params.Tokens, y.Cols, y.needsGrad || r.weight.needsGrad)
 	if out == nil {
 		return nil
 	}
@@ -296,13 +296,13 @@ func (t *Tape) Combine(y *Value, r *Routing) *Value {
 
 func combineVJP(t *Tape, n *node) error {
 	y, w := n.in[0], n.in[1]
-	dy, dw := t.takeOver(n.saved[0]), t.buffer(w.Rows*w.Cols)
+	dy, dw := t.reuseSaved(n.saved[0]), t.buffer(w.Rows*w.Cols)
 	if t.err != nil {
 		return t.err
 	}
 	router.CombineBackward(t.dev, n.routing.plan, n.out.grad.mem, n.saved[0].mem, n.saved[1].mem, dy.mem, dw.mem, y.Cols)
-	t.deposit(y, dy)
-	t.deposit(w, dw)
+	t.addGrad(y, dy)
+	t.addGrad(w, dw)
 	return t.err
 }
 
@@ -311,7 +311,7 @@ func (t *Tape) Gate(x, gate *Value) *Value {
 	if t.err != nil {
 		return nil
 	}
-	out := t.value(x.Rows, x.Cols, x.wants || gate.wants)
+	out := t.value(x.Rows, x.Cols, x.needsGrad || gate.needsGrad)
 	if out == nil {
 		return nil
 	}
@@ -324,12 +324,12 @@ func (t *Tape) Gate(x, gate *Value) *Value {
 
 func gateVJP(t *Tape, n *node) error {
 	x, gate := n.in[0], n.in[1]
-	dx, dg := t.takeOver(n.saved[0]), t.buffer(gate.Rows)
+	dx, dg := t.reuseSaved(n.saved[0]), t.buffer(gate.Rows)
 	if t.err != nil {
 		return t.err
 	}
 	router.GateBackward(t.dev, n.out.grad.mem, n.saved[0].mem, n.saved[1].mem, dx.mem, dg.mem, x.Cols)
-	t.deposit(x, dx)
-	t.deposit(gate, dg)
+	t.addGrad(x, dx)
+	t.addGrad(gate, dg)
 	return t.err
 }

@@ -121,7 +121,7 @@ func (c gradientCase) check(t *testing.T, seed uint64) {
 	}
 }
 
-// leaf is a value that wants a gradient and that no op computed.
+// leaf is a value that needs a gradient and that no op computed.
 func (t *Tape) leaf(x []float32, rows, cols int) *Value {
 	v := t.value(rows, cols, true)
 	copy(v.data.mem.Host(), x)

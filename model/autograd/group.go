@@ -16,7 +16,7 @@ func (t *Tape) Linears(x *Value, layers ...*Linear) (out [maxGroup]*Value) {
 	if t.err != nil {
 		return out
 	}
-	if t.halved() && !slices.ContainsFunc(layers, func(l *Linear) bool { return !l.groups() }) {
+	if t.keepsHalf() && !slices.ContainsFunc(layers, func(l *Linear) bool { return !l.groups() }) {
 		copy(out[:], t.group(x, slices.Clone(layers))) // a copy, so that layers stays on the caller's stack otherwise
 		return out
 	}
@@ -42,14 +42,14 @@ func (l *Linear) trains() bool {
 // weight returns W in bf16.
 func (l *Linear) weight() gemm.BF16 { return gemm.Dense(l.Weight.BF16(), l.Out, l.In) }
 
-// low is a layer's adapter in bf16: A [r, In], B [Out, r], u = s·x Aᵀ and v = s·dy B, both [T,
+// lowRank is a layer's adapter in bf16: A [r, In], B [Out, r], u = s·x Aᵀ and v = s·dy B, both [T,
 // r]. Rows of B, u and v are padded to 16 bytes. Without an adapter all are nil.
-type low struct{ a, b, u, v gemm.BF16 }
+type lowRank struct{ a, b, u, v gemm.BF16 }
 
-// lows converts the layers' adapters to bf16. u is what the forward pass kept; nil: memory for
+// lowRanks converts the layers' adapters to bf16. u is what the forward pass kept; nil: memory for
 // it is allocated. If backward is set there is memory for v, too. The caller releases buffers,
 // and own if u was nil.
-func (t *Tape) lows(layers []*Linear, rows int, u *buffer, backward bool) (list []low, own *buffer, buffers []*buffer) {
+func (t *Tape) lowRanks(layers []*Linear, rows int, u *buffer, backward bool) (list []lowRank, own *buffer, buffers []*buffer) {
 	width := 0
 	for _, l := range layers {
 		if l.LoRA != nil {
@@ -66,7 +66,7 @@ func (t *Tape) lows(layers []*Linear, rows int, u *buffer, backward bool) (list 
 	}
 	at := 0
 	for _, l := range layers {
-		var w low
+		var w lowRank
 		if a := l.LoRA; a != nil && t.err == nil {
 			r, ld := a.Rank, padded(a.Rank)
 			piece := func(b *buffer) gemm.BF16 {
@@ -143,14 +143,14 @@ func (t *Tape) adapterHalves(l *Linear) (h adapterHalves, list []cast.Matrix, bu
 // group is Linears in bf16.
 func (t *Tape) group(x *Value, layers []*Linear) []*Value {
 	out := make([]*Value, len(layers))
-	wants, trains := x.wants, false
+	needsGrad, trains := x.needsGrad, false
 	for _, l := range layers {
 		trains = trains || l.trains()
 	}
 	in := t.narrowed(x)
-	lows, u, buffers := t.lows(layers, x.Rows, nil, false)
+	lowRanks, u, buffers := t.lowRanks(layers, x.Rows, nil, false)
 	for i, l := range layers {
-		out[i] = t.halfValue(x.Rows, l.Out, wants || trains)
+		out[i] = t.halfValue(x.Rows, l.Out, needsGrad || trains)
 	}
 	if t.err != nil {
 		return out
@@ -162,7 +162,7 @@ func (t *Tape) group(x *Value, layers []*Linear) []*Value {
 		if l.Bias != nil {
 			s.Bias = l.Bias.Data
 		}
-		if w := lows[i]; l.LoRA != nil {
+		if w := lowRanks[i]; l.LoRA != nil {
 			masked := t.maskHalf(l.LoRA, x, &buffers, rows)
 			down = append(down, gemm.Sum{Pairs: []gemm.Pair{{A: masked, B: w.a}}, Alpha: l.LoRA.Scale, Half: w.u})
 			s.Pairs = append(s.Pairs, gemm.Pair{A: w.u, B: w.b})
@@ -215,15 +215,15 @@ func groupVJP(t *Tape, n *node) error {
 	if t.err != nil {
 		return t.err
 	}
-	x, lows := n.in[0], g.lows
+	x, lowRanks := n.in[0], g.lowRanks
 	var v []gemm.Sum
 	for i, l := range g.layers {
 		if l.LoRA != nil {
-			v = append(v, gemm.Sum{Pairs: []gemm.Pair{{A: g.dy[i], B: lows[i].b}}, Alpha: l.LoRA.Scale, Half: lows[i].v})
+			v = append(v, gemm.Sum{Pairs: []gemm.Pair{{A: g.dy[i], B: lowRanks[i].b}}, Alpha: l.LoRA.Scale, Half: lowRanks[i].v})
 		}
 	}
 	gemm.RunGroup(t.dev, gemm.NN, v)
-	if x.wants {
+	if x.needsGrad {
 		t.groupDX(g, x)
 	}
 	t.groupWeights(g, n)
@@ -236,18 +236,18 @@ func groupVJP(t *Tape, n *node) error {
 
 // groupGradients are a group's layers with the gradients of their outputs and their adapters.
 type groupGradients struct {
-	layers  []*Linear
-	dy      []gemm.BF16
-	lows    []low
-	u       *buffer
-	buffers []*buffer
+	layers   []*Linear
+	dy       []gemm.BF16
+	lowRanks []lowRank
+	u        *buffer
+	buffers  []*buffer
 }
 
 // gradientsOf collects them. An output that nothing has read gets a gradient of zeros.
 func (t *Tape) gradientsOf(n *node) *groupGradients {
 	x, g := n.in[0], &groupGradients{}
 	g.layers = n.linears.layers
-	g.lows, g.u, g.buffers = t.lows(g.layers, x.Rows, n.saved[1], true)
+	g.lowRanks, g.u, g.buffers = t.lowRanks(g.layers, x.Rows, n.saved[1], true)
 	if g.u != nil {
 		g.u.refs++
 	}
@@ -277,13 +277,13 @@ func (t *Tape) groupDX(g *groupGradients, x *Value) {
 		case t.drops(l.LoRA):
 			masked = append(masked, i)
 		default:
-			pairs = append(pairs, gemm.Pair{A: g.lows[i].v, B: g.lows[i].a})
+			pairs = append(pairs, gemm.Pair{A: g.lowRanks[i].v, B: g.lowRanks[i].a})
 		}
 	}
 	if len(masked) == 0 {
 		if dx := t.bf16Buffer(x.Rows * x.Cols); dx != nil {
 			gemm.RunGroup(t.dev, gemm.NN, []gemm.Sum{{Pairs: pairs, Alpha: 1, Half: gemm.Dense(dx.bf16(x.Rows*x.Cols), x.Rows, x.Cols)}})
-			t.depositHalf(x, dx)
+			t.addGradHalf(x, dx)
 		}
 		return
 	}
@@ -293,11 +293,11 @@ func (t *Tape) groupDX(g *groupGradients, x *Value) {
 	}
 	gemm.RunGroup(t.dev, gemm.NN, []gemm.Sum{{Pairs: pairs, Alpha: 1, F32: gemm.Dense(dx.mem, x.Rows, x.Cols)}})
 	for _, i := range masked {
-		gemm.RunBF16(t.dev, gemm.NN, 1, g.lows[i].v, g.lows[i].a, 0, gemm.Dense(dMasked.mem, x.Rows, x.Cols))
+		gemm.RunBF16(t.dev, gemm.NN, 1, g.lowRanks[i].v, g.lowRanks[i].a, 0, gemm.Dense(dMasked.mem, x.Rows, x.Cols))
 		t.mask(g.layers[i].LoRA, x.Rows, x.Cols, dMasked.mem, dx.mem, true)
 	}
 	t.release(dMasked)
-	t.deposit(x, dx)
+	t.addGrad(x, dx)
 }
 
 // groupWeights adds to the gradients of the layers' weights, biases and adapters.
@@ -326,8 +326,8 @@ func (t *Tape) groupWeights(g *groupGradients, n *node) {
 				add(gemm.Pair{A: g.dy[i], B: rows}, l.Weight.Grad, l.Out, l.In)
 			}
 			if a := l.LoRA; a != nil && a.A.Trainable() {
-				add(gemm.Pair{A: g.lows[i].v, B: masked[i]}, a.A.Grad, a.Rank, l.In)
-				add(gemm.Pair{A: g.dy[i], B: g.lows[i].u}, a.B.Grad, l.Out, a.Rank)
+				add(gemm.Pair{A: g.lowRanks[i].v, B: masked[i]}, a.A.Grad, a.Rank, l.In)
+				add(gemm.Pair{A: g.dy[i], B: g.lowRanks[i].u}, a.B.Grad, l.Out, a.Rank)
 			}
 			if l.Bias.Trainable() {
 				t.biasGradient(part, g.dy[i], l)
@@ -361,7 +361,7 @@ func (t *Tape) recall(n *node) driver.Slice[driver.BF16] {
 				}
 			}
 		} else {
-			t.remake(x)
+			t.recompute(x)
 		}
 	}
 	return t.slice(x)

@@ -40,7 +40,7 @@ func (t *Tape) narrowed(v *Value) *buffer {
 	case v.half != nil || t.err != nil:
 	case v.sum != nil:
 		s := t.take(v)
-		if into := t.within(n, s.y, s.x); into != nil {
+		if into := t.reuseOrNew(n, s.y, s.x); into != nil {
 			cast.Sum(t.dev, s.x.bf16(n), s.y.bf16(n), s.scale, into.bf16(n))
 			v.half = into
 		}
@@ -59,9 +59,9 @@ func (t *Tape) take(v *Value) *addition {
 	return s
 }
 
-// within returns memory for n bf16 numbers: the first of buffers that has no other owner, with
+// reuseOrNew returns memory for n bf16 numbers: the first of buffers that has no other owner, with
 // one more reference, or a new buffer.
-func (t *Tape) within(n int, buffers ...*buffer) *buffer {
+func (t *Tape) reuseOrNew(n int, buffers ...*buffer) *buffer {
 	for _, b := range buffers {
 		if b.refs == 1 {
 			b.refs++
@@ -95,8 +95,8 @@ func (t *Tape) keep(x *Value) (data, half *buffer) {
 }
 
 // halfValue returns a new output in bf16 with memory of its own; nil after an error.
-func (t *Tape) halfValue(rows, cols int, wants bool) *Value {
-	v := t.alias(rows, cols, wants, nil)
+func (t *Tape) halfValue(rows, cols int, needsGrad bool) *Value {
+	v := t.alias(rows, cols, needsGrad, nil)
 	if v.half = t.bf16Buffer(rows * cols); v.half == nil {
 		return nil
 	}
@@ -106,7 +106,7 @@ func (t *Tape) halfValue(rows, cols int, wants bool) *Value {
 // inHalf reports whether all values can be read in bf16 without rounding any of them.
 func (t *Tape) inHalf(values ...*Value) bool {
 	for _, v := range values {
-		if !t.halved() || v.half == nil && v.sum == nil {
+		if !t.keepsHalf() || v.half == nil && v.sum == nil {
 			return false
 		}
 	}
@@ -146,23 +146,23 @@ func (t *Tape) narrowGrad(v *Value) {
 	}
 }
 
-// depositHalf is deposit for a gradient in bf16.
-func (t *Tape) depositHalf(v *Value, b *buffer) {
+// addGradHalf is addGrad for a gradient in bf16.
+func (t *Tape) addGradHalf(v *Value, b *buffer) {
 	n := v.Rows * v.Cols
 	switch {
 	case t.err != nil:
-	case !v.wants:
+	case !v.needsGrad:
 		t.release(b)
 	case v.grad != nil:
 		if wide := t.buffer(n); wide != nil {
 			cast.Widen(t.dev, b.bf16(n), wide.mem)
 			t.release(b)
-			t.deposit(v, wide)
+			t.addGrad(v, wide)
 		}
 	case v.halfGrad == nil:
 		v.halfGrad = b
 	default:
-		into := t.within(n, b, v.halfGrad)
+		into := t.reuseOrNew(n, b, v.halfGrad)
 		if into == nil {
 			return
 		}
@@ -173,8 +173,8 @@ func (t *Tape) depositHalf(v *Value, b *buffer) {
 	}
 }
 
-// ownGrad copies v's bf16 gradient if other values share its buffer, so that it can be written.
-func (t *Tape) ownGrad(v *Value) {
+// ownGradHalf copies v's bf16 gradient if other values share its buffer, so that it can be written.
+func (t *Tape) ownGradHalf(v *Value) {
 	g := v.halfGrad
 	if g.refs == 1 || t.err != nil {
 		return
@@ -186,6 +186,6 @@ func (t *Tape) ownGrad(v *Value) {
 	}
 }
 
-// halved reports whether this pass keeps values in bf16. Passes for per-sample gradients do
+// keepsHalf reports whether this pass keeps values in bf16. Passes for per-sample gradients do
 // not, because their factors are float32.
-func (t *Tape) halved() bool { return t.Half && t.mode.Sink == nil }
+func (t *Tape) keepsHalf() bool { return t.Half && t.mode.Sink == nil }

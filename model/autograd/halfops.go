@@ -32,7 +32,7 @@ func (t *Tape) recordHalf(o op, out *Value, in ...*Value) *node {
 // normHalf is Norm in bf16. If x is a pending sum the kernel computes that, too.
 func (t *Tape) normHalf(x *Value, w *tensor.Param, o NormOptions) *Value {
 	d := w.Size()
-	out, rstd := t.halfValue(x.Rows, x.Cols, x.wants || w.Trainable()), t.buffer(x.Rows*x.Cols/d)
+	out, rstd := t.halfValue(x.Rows, x.Cols, x.needsGrad || w.Trainable()), t.buffer(x.Rows*x.Cols/d)
 	var factor *buffer
 	if o.OnePlus {
 		factor = t.onePlus(w)
@@ -43,7 +43,7 @@ func (t *Tape) normHalf(x *Value, w *tensor.Param, o NormOptions) *Value {
 	size := x.Rows * x.Cols
 	if x.sum != nil {
 		s := t.take(x)
-		if x.half = t.within(size, s.y, s.x); x.half == nil {
+		if x.half = t.reuseOrNew(size, s.y, s.x); x.half == nil {
 			return nil
 		}
 		r := norm.Residual{Y: s.y.bf16(size), Scale: s.scale, Sum: x.half.bf16(size)}
@@ -62,7 +62,7 @@ func (t *Tape) normHalf(x *Value, w *tensor.Param, o NormOptions) *Value {
 	return out
 }
 
-func normHalfAgain(t *Tape, n *node) {
+func normHalfRecompute(t *Tape, n *node) {
 	size := n.out.Rows * n.out.Cols
 	norm.ForwardBF16(t.dev, n.saved[0].bf16(size), norm.Residual{}, factorOf(n.weight, n.saved[2]), n.norm.Eps, n.out.half.bf16(size), n.saved[1].mem, n.weight.Size())
 }
@@ -72,7 +72,7 @@ func normHalfVJP(t *Tape, n *node) error {
 	x, d, dy := n.in[0], n.weight.Size(), n.out.halfGrad
 	size := x.Rows * x.Cols
 	t.narrowGrad(x)
-	dx := t.within(size, dy)
+	dx := t.reuseOrNew(size, dy)
 	if t.err != nil {
 		return t.err
 	}
@@ -85,7 +85,7 @@ func normHalfVJP(t *Tape, n *node) error {
 	for _, p := range t.partsIf(n.weight.Trainable(), x.Rows) {
 		norm.BackwardBF16(t.dev, part(p, dy), part(p, n.saved[0]), factorOf(n.weight, n.saved[2]), p.of(n.saved[1].mem, x.Cols/d), part(p, x.halfGrad), part(p, dx), n.weight.Grad, d)
 	}
-	if !x.wants {
+	if !x.needsGrad {
 		t.release(dx)
 		return t.err
 	}
@@ -101,7 +101,7 @@ func (t *Tape) ropeHalf(x *Value, pos []int32, table *rope.Table, heads, headDim
 		return nil
 	}
 	rope.ApplyBF16(t.dev, half, pos, table, heads, headDim, false)
-	out := t.alias(x.Rows, x.Cols, x.wants, nil)
+	out := t.alias(x.Rows, x.Cols, x.needsGrad, nil)
 	out.half, x.half = x.half, nil
 	t.drop(x)
 	if n := t.recordHalf(opRope, out, x); n != nil {
@@ -111,19 +111,19 @@ func (t *Tape) ropeHalf(x *Value, pos []int32, table *rope.Table, heads, headDim
 }
 
 func ropeHalfVJP(t *Tape, n *node) error {
-	if t.ownGrad(n.out); t.err != nil {
+	if t.ownGradHalf(n.out); t.err != nil {
 		return t.err
 	}
 	g := n.out.halfGrad
 	rope.ApplyBF16(t.dev, g.bf16(n.out.Rows*n.out.Cols), n.ids, n.rope, n.heads, n.headDim, true)
 	g.refs++
-	t.depositHalf(n.in[0], g)
+	t.addGradHalf(n.in[0], g)
 	return t.err
 }
 
 // attentionHalf is Attention in bf16.
 func (t *Tape) attentionHalf(p attention.Params, q, k, v *Value) *Value {
-	out, lse := t.halfValue(q.Rows, p.Heads*v.Cols/p.KVHeads, q.wants || k.wants || v.wants), t.buffer(p.Heads*q.Rows)
+	out, lse := t.halfValue(q.Rows, p.Heads*v.Cols/p.KVHeads, q.needsGrad || k.needsGrad || v.needsGrad), t.buffer(p.Heads*q.Rows)
 	x := attention.Inputs[driver.BF16]{Q: t.slice(q), K: t.slice(k), V: t.slice(v)}
 	if t.err != nil {
 		return nil
@@ -152,14 +152,14 @@ func attentionHalfVJP(t *Tape, n *node) error {
 	size := n.out.Rows * n.out.Cols
 	attention.BackwardHalf(t.dev, n.attention, of(s[:3]), s[3].bf16(size), s[4].mem, n.out.halfGrad.bf16(size), of(d[:]))
 	for i, in := range n.in[:3] {
-		t.depositHalf(in, d[i])
+		t.addGradHalf(in, d[i])
 	}
 	return t.err
 }
 
 // swigluHalf is SwiGLU in bf16.
 func (t *Tape) swigluHalf(act swiglu.Activation, gate, up *Value) *Value {
-	out := t.halfValue(gate.Rows, gate.Cols, gate.wants || up.wants)
+	out := t.halfValue(gate.Rows, gate.Cols, gate.needsGrad || up.needsGrad)
 	g, u := t.slice(gate), t.slice(up)
 	if t.err != nil {
 		return nil
@@ -172,7 +172,7 @@ func (t *Tape) swigluHalf(act swiglu.Activation, gate, up *Value) *Value {
 	return out
 }
 
-func swigluHalfAgain(t *Tape, n *node) {
+func swigluHalfRecompute(t *Tape, n *node) {
 	size := n.out.Rows * n.out.Cols
 	swiglu.ForwardBF16(t.dev, n.act, n.saved[0].bf16(size), n.saved[1].bf16(size), n.out.half.bf16(size))
 }
@@ -180,14 +180,14 @@ func swigluHalfAgain(t *Tape, n *node) {
 // swigluHalfVJP overwrites the saved activations with the gradients, unless other ops still
 // read them.
 func swigluHalfVJP(t *Tape, n *node) error {
-	dgate, dup := t.takeOver(n.saved[0]), t.takeOver(n.saved[1])
+	dgate, dup := t.reuseSaved(n.saved[0]), t.reuseSaved(n.saved[1])
 	if t.err != nil {
 		return t.err
 	}
 	size := n.out.Rows * n.out.Cols
 	swiglu.BackwardBF16(t.dev, n.act, n.out.halfGrad.bf16(size), n.saved[0].bf16(size), n.saved[1].bf16(size), dgate.bf16(size), dup.bf16(size))
-	t.depositHalf(n.in[0], dgate)
-	t.depositHalf(n.in[1], dup)
+	t.addGradHalf(n.in[0], dgate)
+	t.addGradHalf(n.in[1], dup)
 	return t.err
 }
 
@@ -199,7 +199,7 @@ func (t *Tape) residualHalf(x, y *Value, scale float32) *Value {
 	if scale == 0 {
 		scale = 1
 	}
-	out := t.alias(y.Rows, y.Cols, x.wants || y.wants, nil)
+	out := t.alias(y.Rows, y.Cols, x.needsGrad || y.needsGrad, nil)
 	out.sum = &addition{x: x.half, y: y.half, scale: scale}
 	x.half, y.half = nil, nil
 	t.Drop(x, y)
@@ -213,16 +213,16 @@ func (t *Tape) residualHalf(x, y *Value, scale float32) *Value {
 func residualHalfVJP(t *Tape, n *node) error {
 	x, y, g := n.in[0], n.in[1], n.out.halfGrad
 	g.refs++
-	t.depositHalf(x, g)
-	if n.scale == 1 || !y.wants {
+	t.addGradHalf(x, g)
+	if n.scale == 1 || !y.needsGrad {
 		g.refs++
-		t.depositHalf(y, g)
+		t.addGradHalf(y, g)
 		return t.err
 	}
 	size := y.Rows * y.Cols
 	if scaled := t.bf16Buffer(size); scaled != nil {
 		cast.Sum(t.dev, g.bf16(size), g.bf16(size), n.scale-1, scaled.bf16(size))
-		t.depositHalf(y, scaled)
+		t.addGradHalf(y, scaled)
 	}
 	return t.err
 }

@@ -33,13 +33,13 @@ func (t *Tape) CrossEntropy(p xent.Params, h *Value, head *Head, targets []int32
 		return
 	}
 	var dh, dw driver.F32
-	if t.mode.Record && (h.wants || head.Weight.Trainable() || head.Bias.Trainable()) {
+	if t.mode.Record && (h.needsGrad || head.Weight.Trainable() || head.Bias.Trainable()) {
 		b := t.buffer(h.Rows * h.Cols)
 		if b == nil {
 			return
 		}
 		dh, dw = b.mem, head.Weight.Grad
-		if h.wants {
+		if h.needsGrad {
 			h.grad = b
 		}
 	}

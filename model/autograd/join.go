@@ -13,7 +13,7 @@ func (t *Tape) Join(a, b *Value, heads int) *Value {
 		return nil
 	}
 	n, m := a.Cols/heads, b.Cols
-	out := t.value(a.Rows, heads*(n+m), a.wants || b.wants)
+	out := t.value(a.Rows, heads*(n+m), a.needsGrad || b.needsGrad)
 	if out == nil {
 		return nil
 	}
@@ -28,7 +28,7 @@ func (t *Tape) Join(a, b *Value, heads int) *Value {
 	return out
 }
 
-// Zeros returns a matrix of zeros that wants no gradient.
+// Zeros returns a matrix of zeros that needs no gradient.
 func (t *Tape) Zeros(rows, cols int) *Value {
 	if t.err != nil {
 		return nil
@@ -60,8 +60,8 @@ func joinVJP(t *Tape, node *node) error {
 		}
 	}
 	t.release(one)
-	t.deposit(a, da)
-	t.deposit(b, db)
+	t.addGrad(a, da)
+	t.addGrad(b, db)
 	return t.err
 }
 
@@ -71,7 +71,7 @@ func (t *Tape) Send(x *Value, r *Routing) *Value {
 	if t.err != nil {
 		return nil
 	}
-	out, unread := t.value(r.plan.Slot.Len(), x.Cols, x.wants || r.weight.wants), t.buffer(r.plan.Slot.Len())
+	out, unread := t.value(r.plan.Slot.Len(), x.Cols, x.needsGrad || r.weight.needsGrad), t.buffer(r.plan.Slot.Len())
 	if t.err != nil {
 		return nil
 	}
@@ -98,8 +98,8 @@ func sendVJP(t *Tape, n *node) error {
 	router.Combine(t.dev, r.plan, n.out.grad.mem, n.saved[1].mem, dx.mem, x.Cols)
 	router.CombineBackward(t.dev, r.plan, n.saved[0].mem, n.out.grad.mem, n.saved[1].mem, unread.mem, dw.mem, x.Cols)
 	t.release(unread)
-	t.deposit(x, dx)
-	t.deposit(w, dw)
+	t.addGrad(x, dx)
+	t.addGrad(w, dw)
 	return t.err
 }
 
@@ -108,7 +108,7 @@ func (t *Tape) Gather(y *Value, r *Routing) *Value {
 	if t.err != nil {
 		return nil
 	}
-	out := t.value(r.params.Tokens, y.Cols, y.wants)
+	out := t.value(r.params.Tokens, y.Cols, y.needsGrad)
 	if out == nil {
 		return nil
 	}
@@ -126,6 +126,6 @@ func gatherVJP(t *Tape, n *node) error {
 		return t.err
 	}
 	router.Dispatch(t.dev, n.routing.plan, n.out.grad.mem, d.mem, y.Cols)
-	t.deposit(y, d)
+	t.addGrad(y, d)
 	return t.err
 }

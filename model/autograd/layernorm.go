@@ -21,7 +21,7 @@ func (t *Tape) LayerNorm(x *Value, w, b *tensor.Param, width int, o LayerOptions
 		return nil
 	}
 	rows := x.Rows * x.Cols / width
-	out, moments := t.value(x.Rows, x.Cols, x.wants || w.Trainable() || b.Trainable()), t.buffer(2*rows)
+	out, moments := t.value(x.Rows, x.Cols, x.needsGrad || w.Trainable() || b.Trainable()), t.buffer(2*rows)
 	var factor *buffer
 	if o.OnePlus {
 		factor = t.onePlus(w)
@@ -52,7 +52,7 @@ func layerOf(w, b *tensor.Param, onePlus *buffer, o LayerOptions) norm.Layer {
 
 // layerNormVJP overwrites the output's gradient with dx, to save memory.
 func layerNormVJP(t *Tape, n *node) error {
-	if t.unshare(n.out); t.err != nil {
+	if t.ownGrad(n.out); t.err != nil {
 		return t.err
 	}
 	var dw, db driver.F32
@@ -69,10 +69,10 @@ func layerNormVJP(t *Tape, n *node) error {
 		l.Backward(t.dev, g, p.of(n.saved[0].mem, x.Cols), p.of(n.saved[1].mem, 2*x.Cols/n.width), g, dw, db, n.width)
 	}
 	dx.refs++
-	t.deposit(x, dx)
+	t.addGrad(x, dx)
 	return t.err
 }
 
-func layerNormAgain(t *Tape, n *node) {
+func layerNormRecompute(t *Tape, n *node) {
 	layerOf(n.weight, n.bias, n.saved[2], n.layer).Forward(t.dev, n.saved[0].mem, n.out.data.mem, n.saved[1].mem, n.width)
 }

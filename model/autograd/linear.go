@@ -80,7 +80,7 @@ func (t *Tape) Linear(x *Value, l *Linear) *Value {
 	if t.err != nil {
 		return nil
 	}
-	if t.halved() && l.groups() {
+	if t.keepsHalf() && l.groups() {
 		return t.group(x, []*Linear{l})[0]
 	}
 	return t.linear(x, linears{layers: []*Linear{l}, rows: []int32{0, int32(x.Rows)}})
@@ -104,7 +104,7 @@ func (t *Tape) Experts(x *Value, layers []*Linear, r *Routing) *Value {
 
 func (t *Tape) linear(x *Value, l linears) *Value {
 	trains, rank := l.trains(), l.rank()
-	y := t.value(x.Rows, l.layers[0].Out, x.wants || trains)
+	y := t.value(x.Rows, l.layers[0].Out, x.needsGrad || trains)
 	if y == nil {
 		return nil
 	}
@@ -227,7 +227,7 @@ func (t *Tape) product(p rowsOf, l *Linear) {
 		t.adaptedBF16(p, l, beta)
 		return
 	}
-	if a != nil && a.beside(t, gemm.NT, p, l, beta) {
+	if a != nil && a.fusedProduct(t, gemm.NT, p, l, beta) {
 		return
 	}
 	l.Weight.Multiply(t.dev, gemm.NT, 1, p.input(), beta, p.y)
@@ -273,7 +273,7 @@ func linearVJP(t *Tape, n *node) error {
 		m.x, m.xHalf = t.inputs(n)
 	}
 	var beta float32
-	if x.wants {
+	if x.needsGrad {
 		beta = t.accumulator(x)
 		m.dx = x.grad
 	}
@@ -282,7 +282,7 @@ func linearVJP(t *Tape, n *node) error {
 	}
 	if t.dropsAny(l) {
 		m.masked = t.buffer(x.Rows * x.Cols)
-		if x.wants {
+		if x.needsGrad {
 			m.dMasked = t.buffer(x.Rows * x.Cols)
 		}
 	}
@@ -316,7 +316,7 @@ func linearVJP(t *Tape, n *node) error {
 // input returns the input of a recorded op in float32: kept or recomputed.
 func (t *Tape) input(n *node) *buffer {
 	if n.saved[0] == nil {
-		t.again(n.in[0])
+		t.recomputed(n.in[0])
 		return n.in[0].data
 	}
 	return n.saved[0]
@@ -329,7 +329,7 @@ func (t *Tape) inputs(n *node) (x, half *buffer) {
 	case n.keepsHalf:
 		return nil, n.saved[0]
 	case n.saved[0] == nil && v.data == nil && v.half == nil:
-		t.remake(v)
+		t.recompute(v)
 	}
 	if x = n.saved[0]; x == nil {
 		x = v.data
@@ -383,19 +383,19 @@ func (t *Tape) productVJP(p rowsOf, l *Linear, beta float32, segments []int32) e
 	if l.LoRA != nil && l.Weight.Narrows() && p.rows > 0 {
 		return t.branchVJP(p, l, beta, segments)
 	}
-	beside := l.LoRA != nil && !p.dx.IsNil() && l.LoRA.beside(t, gemm.NN, p, l, beta)
-	if !p.dx.IsNil() && !beside {
+	fused := l.LoRA != nil && !p.dx.IsNil() && l.LoRA.fusedProduct(t, gemm.NN, p, l, beta)
+	if !p.dx.IsNil() && !fused {
 		l.Weight.Multiply(t.dev, gemm.NN, 1, p.output(), beta, p.dx)
 	}
 	if l.LoRA != nil && !l.Weight.Narrows() {
-		return t.adapterVJP(p, l, beside, segments)
+		return t.adapterVJP(p, l, fused, segments)
 	}
 	return nil
 }
 
-// beside computes a layer and its adapter in one product, if the weight is packed for it and
+// fusedProduct computes a layer and its adapter in one product, if the weight is packed for it and
 // this pass has no dropout: y and u for NT, dx and v for NN. It reports whether it did.
-func (a *LoRA) beside(t *Tape, tr gemm.Transpose, p rowsOf, l *Linear, beta float32) bool {
+func (a *LoRA) fusedProduct(t *Tape, tr gemm.Transpose, p rowsOf, l *Linear, beta float32) bool {
 	if t.drops(a) || p.rows == 0 {
 		return false
 	}

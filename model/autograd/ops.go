@@ -80,23 +80,23 @@ func (t *Tape) compute(n *node) {
 	switch {
 	case !n.half:
 	case n.op == opNorm:
-		normHalfAgain(t, n)
+		normHalfRecompute(t, n)
 		return
 	default:
-		swigluHalfAgain(t, n)
+		swigluHalfRecompute(t, n)
 		return
 	}
 	switch n.op {
 	case opNorm:
-		normAgain(t, n)
+		normRecompute(t, n)
 	case opSwiGLU:
-		swigluAgain(t, n)
+		swigluRecompute(t, n)
 	case opDispatch:
-		dispatchAgain(t, n)
+		dispatchRecompute(t, n)
 	case opPointwise:
-		pointwiseAgain(t, n)
+		pointwiseRecompute(t, n)
 	case opLayerNorm:
-		layerNormAgain(t, n)
+		layerNormRecompute(t, n)
 	}
 }
 
@@ -121,11 +121,11 @@ func (t *Tape) Norm(x *Value, w *tensor.Param, o NormOptions) *Value {
 	if t.err != nil {
 		return nil
 	}
-	if t.halved() {
+	if t.keepsHalf() {
 		return t.normHalf(x, w, o)
 	}
 	d := w.Size()
-	out, rstd := t.value(x.Rows, x.Cols, x.wants || w.Trainable()), t.buffer(x.Rows*x.Cols/d)
+	out, rstd := t.value(x.Rows, x.Cols, x.needsGrad || w.Trainable()), t.buffer(x.Rows*x.Cols/d)
 	var factor *buffer
 	if o.OnePlus {
 		factor = t.onePlus(w)
@@ -164,7 +164,7 @@ func factorOf(w *tensor.Param, onePlus *buffer) driver.F32 {
 // normVJP overwrites the output's gradient with dx, to save memory.
 func normVJP(t *Tape, n *node) error {
 	x := n.in[0]
-	if t.unshare(n.out); t.err != nil {
+	if t.ownGrad(n.out); t.err != nil {
 		return t.err
 	}
 	dx := n.out.grad
@@ -174,11 +174,11 @@ func normVJP(t *Tape, n *node) error {
 		norm.Backward(t.dev, g, p.of(n.saved[0].mem, x.Cols), w, p.of(n.saved[1].mem, x.Cols/d), g, n.weight.Grad, d)
 	}
 	dx.refs++
-	t.deposit(x, dx)
+	t.addGrad(x, dx)
 	return t.err
 }
 
-func normAgain(t *Tape, n *node) {
+func normRecompute(t *Tape, n *node) {
 	norm.Forward(t.dev, n.saved[0].mem, factorOf(n.weight, n.saved[2]), n.norm.Eps, n.out.data.mem, n.saved[1].mem, n.weight.Size())
 }
 
@@ -192,7 +192,7 @@ func (t *Tape) ColumnsOf(x *Value, pieces, from, n int) *Value {
 	if t.err != nil {
 		return nil
 	}
-	out := t.value(x.Rows, pieces*n, x.wants)
+	out := t.value(x.Rows, pieces*n, x.needsGrad)
 	if out == nil {
 		return nil
 	}
@@ -231,7 +231,7 @@ func (t *Tape) Rope(x *Value, pos []int32, table *rope.Table, heads, headDim int
 		return nil
 	}
 	rope.Apply(t.dev, data, pos, table, heads, headDim, false)
-	out := t.alias(x.Rows, x.Cols, x.wants, x.data)
+	out := t.alias(x.Rows, x.Cols, x.needsGrad, x.data)
 	x.data = nil
 	t.drop(x)
 	if n := t.record(opRope, out, x); n != nil {
@@ -242,12 +242,12 @@ func (t *Tape) Rope(x *Value, pos []int32, table *rope.Table, heads, headDim int
 
 // ropeVJP applies the inverse rotation to the gradient in place.
 func ropeVJP(t *Tape, n *node) error {
-	if t.unshare(n.out); t.err != nil {
+	if t.ownGrad(n.out); t.err != nil {
 		return t.err
 	}
 	rope.Apply(t.dev, n.out.grad.mem, n.ids, n.rope, n.heads, n.headDim, true)
 	n.out.grad.refs++
-	t.deposit(n.in[0], n.out.grad)
+	t.addGrad(n.in[0], n.out.grad)
 	return t.err
 }
 
@@ -268,8 +268,8 @@ func (t *Tape) SinkAttention(p attention.Params, sinks *tensor.Param, q, k, v *V
 	if t.BF16 && t.inHalf(q, k, v) {
 		return t.attentionHalf(p, q, k, v)
 	}
-	wants := q.wants || k.wants || v.wants || sinks.Trainable()
-	out, lse := t.value(q.Rows, p.Heads*v.Cols/p.KVHeads, wants), t.buffer(p.Heads*q.Rows)
+	needsGrad := q.needsGrad || k.needsGrad || v.needsGrad || sinks.Trainable()
+	out, lse := t.value(q.Rows, p.Heads*v.Cols/p.KVHeads, needsGrad), t.buffer(p.Heads*q.Rows)
 	if t.err != nil {
 		return nil
 	}
@@ -328,7 +328,7 @@ func attentionVJP(t *Tape, n *node) error {
 		attention.Backward(t.dev, n.attention, attention.Inputs[float32]{Q: s[0].mem, K: s[1].mem, V: s[2].mem}, s[3].mem, s[4].mem, do.mem, into)
 	}
 	for i, v := range n.in[:3] {
-		t.deposit(v, d[i])
+		t.addGrad(v, d[i])
 	}
 	return t.err
 }
@@ -369,7 +369,7 @@ func (t *Tape) SwiGLU(act swiglu.Activation, gate, up *Value) *Value {
 	if t.narrowsGates() {
 		return t.swigluNarrowed(act, gate, up)
 	}
-	out := t.value(gate.Rows, gate.Cols, gate.wants || up.wants)
+	out := t.value(gate.Rows, gate.Cols, gate.needsGrad || up.needsGrad)
 	if out == nil {
 		return nil
 	}
@@ -391,7 +391,7 @@ func (t *Tape) narrowsGates() bool {
 // layers read nothing else of them.
 func (t *Tape) swigluNarrowed(act swiglu.Activation, gate, up *Value) *Value {
 	g, u := t.floats(gate), t.floats(up)
-	out := t.halfValue(gate.Rows, gate.Cols, gate.wants || up.wants)
+	out := t.halfValue(gate.Rows, gate.Cols, gate.needsGrad || up.needsGrad)
 	if t.err != nil {
 		return nil
 	}
@@ -410,8 +410,8 @@ func swigluNarrowedVJP(t *Tape, n *node) error {
 		return t.err
 	}
 	swiglu.BackwardNarrowed(t.dev, n.act, n.out.grad.mem, n.saved[0].mem, n.saved[1].mem, dgate.bf16(size), dup.bf16(size))
-	t.depositHalf(n.in[0], dgate)
-	t.depositHalf(n.in[1], dup)
+	t.addGradHalf(n.in[0], dgate)
+	t.addGradHalf(n.in[1], dup)
 	return t.err
 }
 
@@ -421,7 +421,7 @@ func (t *Tape) ClampedSwiGLU(c swiglu.Clamped, gate, up *Value) *Value {
 	if t.err != nil {
 		return nil
 	}
-	out := t.value(gate.Rows, gate.Cols, gate.wants || up.wants)
+	out := t.value(gate.Rows, gate.Cols, gate.needsGrad || up.needsGrad)
 	if out == nil {
 		return nil
 	}
@@ -439,7 +439,7 @@ func swigluVJP(t *Tape, n *node) error {
 	if n.narrowed {
 		return swigluNarrowedVJP(t, n)
 	}
-	dgate, dup := t.takeOver(n.saved[0]), t.takeOver(n.saved[1])
+	dgate, dup := t.reuseSaved(n.saved[0]), t.reuseSaved(n.saved[1])
 	if t.err != nil {
 		return t.err
 	}
@@ -448,12 +448,12 @@ func swigluVJP(t *Tape, n *node) error {
 	} else {
 		swiglu.Backward(t.dev, n.act, n.out.grad.mem, n.saved[0].mem, n.saved[1].mem, dgate.mem, dup.mem)
 	}
-	t.deposit(n.in[0], dgate)
-	t.deposit(n.in[1], dup)
+	t.addGrad(n.in[0], dgate)
+	t.addGrad(n.in[1], dup)
 	return t.err
 }
 
-func swigluAgain(t *Tape, n *node) {
+func swigluRecompute(t *Tape, n *node) {
 	if n.narrowed {
 		swiglu.ForwardNarrowed(t.dev, n.act, n.saved[0].mem, n.saved[1].mem, n.out.half.bf16(n.out.Rows*n.out.Cols))
 		return
@@ -471,12 +471,12 @@ func (t *Tape) Residual(x, y *Value, scale float32) *Value {
 	if t.err != nil {
 		return nil
 	}
-	if t.halved() {
+	if t.keepsHalf() {
 		return t.residualHalf(x, y, scale)
 	}
 	t.scale(scale, y.data)
 	reduce.Add(t.dev, y.Data(), x.Data())
-	out := t.alias(y.Rows, y.Cols, x.wants || y.wants, y.data)
+	out := t.alias(y.Rows, y.Cols, x.needsGrad || y.needsGrad, y.data)
 	y.data = nil
 	t.Drop(x)
 	if n := t.record(opResidual, out, x, y); n != nil {
@@ -489,10 +489,10 @@ func (t *Tape) Residual(x, y *Value, scale float32) *Value {
 func residualVJP(t *Tape, n *node) error {
 	for _, v := range n.in[:2] {
 		n.out.grad.refs++
-		t.deposit(v, n.out.grad)
+		t.addGrad(v, n.out.grad)
 	}
-	if y := n.in[1]; n.scale != 0 && n.scale != 1 && y.wants && t.err == nil {
-		if t.unshare(y); t.err == nil {
+	if y := n.in[1]; n.scale != 0 && n.scale != 1 && y.needsGrad && t.err == nil {
+		if t.ownGrad(y); t.err == nil {
 			t.scale(n.scale, y.grad)
 		}
 	}

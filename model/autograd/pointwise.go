@@ -7,7 +7,7 @@ func (t *Tape) Pointwise(f swiglu.Pointwise, x *Value) *Value {
 	if t.err != nil {
 		return nil
 	}
-	out := t.value(x.Rows, x.Cols, x.wants)
+	out := t.value(x.Rows, x.Cols, x.needsGrad)
 	if out == nil {
 		return nil
 	}
@@ -21,15 +21,15 @@ func (t *Tape) Pointwise(f swiglu.Pointwise, x *Value) *Value {
 
 // pointwiseVJP overwrites x with dx, unless other ops still read x.
 func pointwiseVJP(t *Tape, n *node) error {
-	dx := t.takeOver(n.saved[0])
+	dx := t.reuseSaved(n.saved[0])
 	if t.err != nil {
 		return t.err
 	}
 	n.pointwise.Backward(t.dev, n.out.grad.mem, n.saved[0].mem, dx.mem)
-	t.deposit(n.in[0], dx)
+	t.addGrad(n.in[0], dx)
 	return t.err
 }
 
-func pointwiseAgain(t *Tape, n *node) {
+func pointwiseRecompute(t *Tape, n *node) {
 	n.pointwise.Forward(t.dev, n.saved[0].mem, n.out.data.mem)
 }

@@ -20,7 +20,7 @@ func (t *Tape) Scaled(x *Value, s float32) *Value {
 		return nil
 	}
 	reduce.Scale(t.dev, s, data)
-	out := t.alias(x.Rows, x.Cols, x.wants, x.data)
+	out := t.alias(x.Rows, x.Cols, x.needsGrad, x.data)
 	x.data = nil
 	t.drop(x)
 	if n := t.record(opScaled, out, x); n != nil {
@@ -31,12 +31,12 @@ func (t *Tape) Scaled(x *Value, s float32) *Value {
 
 // scaledVJP scales the gradient in place.
 func scaledVJP(t *Tape, n *node) error {
-	if t.unshare(n.out); t.err != nil {
+	if t.ownGrad(n.out); t.err != nil {
 		return t.err
 	}
 	reduce.Scale(t.dev, n.scale, n.out.grad.mem)
 	n.out.grad.refs++
-	t.deposit(n.in[0], n.out.grad)
+	t.addGrad(n.in[0], n.out.grad)
 	return t.err
 }
 
@@ -46,7 +46,7 @@ func (t *Tape) WeighExperts(r *Routing, s *tensor.Param) {
 		return
 	}
 	w := r.weight
-	out := t.value(w.Rows, w.Cols, w.wants || s.Trainable())
+	out := t.value(w.Rows, w.Cols, w.needsGrad || s.Trainable())
 	factor, unread := t.buffer(w.Rows*w.Cols), t.buffer(w.Rows*w.Cols)
 	choice, each := t.choices(r), t.each(r)
 	if t.err != nil {
@@ -104,6 +104,6 @@ func weighVJP(t *Tape, n *node) error {
 	}
 	t.release(each.numbers)
 	t.release(df)
-	t.deposit(w, dw)
+	t.addGrad(w, dw)
 	return t.err
 }

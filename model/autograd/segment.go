@@ -40,7 +40,7 @@ func (t *Tape) Segment(x *Value, f func(x *Value) *Value) *Value {
 func segmentVJP(t *Tape, n *node) error {
 	out, in, f := n.out, n.in[0], n.segment // copied: recording moves the nodes
 	begin, routed := len(t.nodes), len(t.routings)
-	x := t.alias(in.Rows, in.Cols, in.wants, n.saved[0])
+	x := t.alias(in.Rows, in.Cols, in.needsGrad, n.saved[0])
 	x.half = n.saved[1]
 	for _, b := range []*buffer{x.data, x.half} {
 		if b != nil {
@@ -63,10 +63,10 @@ func segmentVJP(t *Tape, n *node) error {
 	}
 	t.routings = t.routings[:routed]
 	if x.grad != nil {
-		t.deposit(in, x.grad)
+		t.addGrad(in, x.grad)
 	}
 	if x.halfGrad != nil {
-		t.depositHalf(in, x.halfGrad)
+		t.addGradHalf(in, x.halfGrad)
 	}
 	return t.err
 }

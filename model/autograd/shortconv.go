@@ -38,7 +38,7 @@ func (t *Tape) ShortConv(c shortconv.Conv, x *Value, by ChannelWeights) *Value {
 	if t.err != nil {
 		return nil
 	}
-	out := t.value(x.Rows, x.Cols, x.wants || by.trainable())
+	out := t.value(x.Rows, x.Cols, x.needsGrad || by.trainable())
 	if out == nil {
 		return nil
 	}
@@ -61,7 +61,7 @@ func shortConvVJP(t *Tape, n *node) error {
 	w, bias := by.part(n.conv.Width, x.Cols, values)
 	dw, db := by.part(n.conv.Width, x.Cols, gradients)
 	n.conv.Backward(t.dev, n.out.grad.mem, n.saved[0].mem, w, bias, dx.mem, dw, db)
-	t.deposit(x, dx)
+	t.addGrad(x, dx)
 	return t.err
 }
 

@@ -3,21 +3,21 @@
 //
 // Vocabulary:
 //
-//	value    a matrix [Rows, Cols] computed by an op, and its gradient
-//	node     one recorded op: its operands, its outputs, and the buffers its VJP reads
-//	VJP      vector-Jacobian product: computes the gradients of a node's operands and
-//	         parameters from those of its outputs. One per op, in the table vjps
-//	wants    a value wants a gradient (torch: requires_grad) if it depends on a trainable
-//	         parameter. Nodes whose output wants none are not recorded
-//	buffer   reference-counted memory from the arena. A value holds its buffer until Drop,
-//	         a node holds the buffers its VJP reads until the VJP has run; memory without
-//	         references is reused. So activations that no VJP reads are freed during the
-//	         forward pass, and gradients reuse the memory of activations
-//	again    the outputs of cheap ops (norms, activations, dispatch) that linear layers read
-//	         are not kept but recomputed in the backward pass, with the same bits
-//	segment  a part of the pass of which only the input is kept; the backward pass records
-//	         it again, with the same bits (activation checkpointing)
-//	sink     receives the factors of per-sample LoRA gradients; Param.Grad is then unused
+//	value      a matrix [Rows, Cols] computed by an op, and its gradient
+//	node       one recorded op: its operands, its outputs, and the buffers its VJP reads
+//	VJP        vector-Jacobian product: computes the gradients of a node's operands and
+//	           parameters from those of its outputs. One per op, in the table vjps
+//	needsGrad  (torch: requires_grad) set for values that depend on a trainable parameter.
+//	           Nodes whose output needs no gradient are not recorded
+//	buffer     reference-counted memory from the arena. A value holds its buffer until Drop,
+//	           a node holds the buffers its VJP reads until the VJP has run; memory without
+//	           references is reused. So activations that no VJP reads are freed during the
+//	           forward pass, and gradients reuse the memory of activations
+//	recompute  the outputs of cheap ops (norms, activations, dispatch) that linear layers read
+//	           are not kept but computed again in the backward pass, with the same bits
+//	segment    a part of the pass of which only the input is kept; the backward pass records
+//	           it again, with the same bits (activation checkpointing)
+//	sink       receives the factors of per-sample LoRA gradients; Param.Grad is then unused
 //
 // Invariant: gradients of parameters are added to (+=); gradients of values are overwritten
 // by the first contribution and added to by later ones.
@@ -48,10 +48,10 @@ type Value struct {
 	half *buffer   // the matrix in bf16; nil if it exists in float32 only
 	sum  *addition // a residual sum that is computed when it is first read; nil otherwise
 
-	grad     *buffer // float32; at most one of grad and halfGrad is set
-	halfGrad *buffer // bf16
-	wants    bool
-	node     int // 1 + the index of the node that computed the value; 0 = not recorded
+	grad      *buffer // float32; at most one of grad and halfGrad is set
+	halfGrad  *buffer // bf16
+	needsGrad bool
+	node      int // 1 + the index of the node that computed the value; 0 = not recorded
 
 	tape *Tape
 }
@@ -212,17 +212,17 @@ func (t *Tape) cheap(v *Value) bool {
 	return v.node > 0 && t.nodes[v.node-1].op.cheap()
 }
 
-// again returns v's data in the backward pass, recomputed if it was not kept. A recomputed
+// recomputed returns v's data in the backward pass, recomputed if it was not kept. A recomputed
 // value is released when the VJP of its node has run.
-func (t *Tape) again(v *Value) driver.F32 {
+func (t *Tape) recomputed(v *Value) driver.F32 {
 	if v.data == nil && v.half == nil {
-		t.remake(v)
+		t.recompute(v)
 	}
 	return v.Data()
 }
 
-// remake recomputes the output of a cheap op, in float32 or bf16 as it was recorded.
-func (t *Tape) remake(v *Value) {
+// recompute recomputes the output of a cheap op, in float32 or bf16 as it was recorded.
+func (t *Tape) recompute(v *Value) {
 	n := &t.nodes[v.node-1]
 	if n.half || n.narrowed {
 		v.half = t.bf16Buffer(v.Rows * v.Cols)
@@ -292,10 +292,10 @@ func (n *node) hasGradient() bool {
 	return false
 }
 
-// record appends a node for out, if the pass records and out wants a gradient; otherwise it
+// record appends a node for out, if the pass records and out needs a gradient; otherwise it
 // returns nil.
 func (t *Tape) record(o op, out *Value, in ...*Value) *node {
-	if !t.mode.Record || !out.wants {
+	if !t.mode.Record || !out.needsGrad {
 		return nil
 	}
 	t.nodes = append(t.nodes, node{op: o, out: out})
@@ -327,8 +327,8 @@ func (n *node) save(buffers ...*buffer) {
 }
 
 // value returns a new output with memory of its own; nil after an error.
-func (t *Tape) value(rows, cols int, wants bool) *Value {
-	v := t.alias(rows, cols, wants, nil)
+func (t *Tape) value(rows, cols int, needsGrad bool) *Value {
+	v := t.alias(rows, cols, needsGrad, nil)
 	if v.data = t.buffer(rows * cols); v.data == nil {
 		return nil
 	}
@@ -336,9 +336,9 @@ func (t *Tape) value(rows, cols int, wants bool) *Value {
 }
 
 // alias returns a new output whose data is the buffer given to it.
-func (t *Tape) alias(rows, cols int, wants bool, data *buffer) *Value {
+func (t *Tape) alias(rows, cols int, needsGrad bool, data *buffer) *Value {
 	v := t.values.take()
-	*v = Value{Rows: rows, Cols: cols, wants: wants, data: data, tape: t}
+	*v = Value{Rows: rows, Cols: cols, needsGrad: needsGrad, data: data, tape: t}
 	return v
 }
 
@@ -349,18 +349,18 @@ func (t *Tape) fail(err error) {
 	}
 }
 
-// deposit adds the gradient in b to v's gradient. It takes ownership of the caller's reference
+// addGrad adds the gradient in b to v's gradient. It takes ownership of the caller's reference
 // to b.
-func (t *Tape) deposit(v *Value, b *buffer) {
+func (t *Tape) addGrad(v *Value, b *buffer) {
 	t.widenGrad(v)
 	switch {
 	case t.err != nil:
-	case !v.wants:
+	case !v.needsGrad:
 		t.release(b)
 	case v.grad == nil:
 		v.grad = b
 	default:
-		if t.unshare(v); t.err != nil {
+		if t.ownGrad(v); t.err != nil {
 			return
 		}
 		reduce.Add(t.dev, v.grad.mem, b.mem)
@@ -376,13 +376,13 @@ func (t *Tape) accumulator(v *Value) (beta float32) {
 		v.grad = t.buffer(v.Rows * v.Cols)
 		return 0
 	}
-	t.unshare(v)
+	t.ownGrad(v)
 	return 1
 }
 
-// takeOver returns memory for the gradient of a saved value: the saved buffer itself, unless
+// reuseSaved returns memory for the gradient of a saved value: the saved buffer itself, unless
 // something else still reads it.
-func (t *Tape) takeOver(saved *buffer) *buffer {
+func (t *Tape) reuseSaved(saved *buffer) *buffer {
 	if saved.refs > 1 {
 		return t.buffer(saved.mem.Len())
 	}
@@ -390,8 +390,8 @@ func (t *Tape) takeOver(saved *buffer) *buffer {
 	return saved
 }
 
-// unshare copies v's gradient if other values share its buffer, so that it can be written.
-func (t *Tape) unshare(v *Value) {
+// ownGrad copies v's gradient if other values share its buffer, so that it can be written.
+func (t *Tape) ownGrad(v *Value) {
 	if v.grad.refs == 1 {
 		return
 	}
