@@ -20,7 +20,6 @@ require (
 	golang.org/x/term v0.48.0
 	golang.org/x/text v0.43.0
 	gonum.org/v1/plot v0.17.0
-	google.golang.org/protobuf v1.36.12
 	gorgonia.org/cu v0.9.6
 )
 
@@ -41,6 +40,7 @@ require (
 	github.com/twpayne/go-geom v1.6.1 // indirect
 	golang.org/x/mod v0.42.0 // indirect
 	golang.org/x/tools v0.51.0 // indirect
+	google.golang.org/protobuf v1.36.12 // indirect
 )
 
 // What gorgonia.org/cu's go.mod asks for and its root package does not import:
@@ -62,4 +62,5 @@ exclude (
 replace (
 	codeberg.org/go-fonts/liberation => ./third_party/liberation
 	codeberg.org/go-latex/latex => ./third_party/latex
+	google.golang.org/protobuf => ./third_party/protobuf
 )

@@ -2,13 +2,12 @@ package tokenizer
 
 import (
 	"cmp"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
 	"slices"
 	"unicode/utf8"
-
-	"google.golang.org/protobuf/encoding/protowire"
 )
 
 // piece is an entry of a SentencePiece model (sentencepiece_model.proto).
@@ -185,11 +184,11 @@ func (m *pieceModel) merges() [][2]string {
 // readPieces reads a tokenizer.model.
 func readPieces(data []byte) (*pieceModel, error) {
 	m := &pieceModel{algorithm: 1, unknown: "<unk>"}
-	err := message(data, func(field protowire.Number, v []byte, _ uint64) error {
+	err := message(data, func(field uint64, v []byte, _ uint64) error {
 		switch field {
 		case 1:
 			p := piece{kind: pieceNormal}
-			err := message(v, func(field protowire.Number, v []byte, n uint64) error {
+			err := message(v, func(field uint64, v []byte, n uint64) error {
 				switch field {
 				case 1:
 					p.text = string(v)
@@ -206,7 +205,7 @@ func readPieces(data []byte) (*pieceModel, error) {
 			m.pieces = append(m.pieces, p)
 			return err
 		case 2: // trainer_spec
-			return message(v, func(field protowire.Number, v []byte, n uint64) error {
+			return message(v, func(field uint64, v []byte, n uint64) error {
 				switch field {
 				case 3:
 					m.algorithm = n
@@ -224,36 +223,50 @@ func readPieces(data []byte) (*pieceModel, error) {
 	return m, err
 }
 
+// The wire types of Protocol Buffers' encoding (protobuf.dev/programming-guides/encoding).
+const (
+	wireVarint  = 0
+	wireFixed64 = 1
+	wireBytes   = 2
+	wireFixed32 = 5
+)
+
 // message calls f with the fields of a protobuf message: the bytes of length-delimited fields,
 // the number of the others.
-func message(data []byte, f func(field protowire.Number, v []byte, n uint64) error) error {
+func message(data []byte, f func(field uint64, v []byte, n uint64) error) error {
 	for len(data) > 0 {
-		field, kind, n := protowire.ConsumeTag(data)
-		if n < 0 {
-			return fmt.Errorf("not a SentencePiece model: %w", protowire.ParseError(n))
+		tag, n := binary.Uvarint(data)
+		if n <= 0 {
+			return errWire
 		}
 		data = data[n:]
 		var v []byte
 		var number uint64
-		switch kind {
-		case protowire.BytesType:
-			v, n = protowire.ConsumeBytes(data)
-		case protowire.VarintType:
-			number, n = protowire.ConsumeVarint(data)
-		case protowire.Fixed32Type:
-			var x uint32
-			x, n = protowire.ConsumeFixed32(data)
-			number = uint64(x)
+		switch kind := tag & 7; {
+		case kind == wireVarint:
+			number, n = binary.Uvarint(data)
+		case kind == wireFixed64 && len(data) >= 8:
+			number, n = binary.LittleEndian.Uint64(data), 8
+		case kind == wireFixed32 && len(data) >= 4:
+			number, n = uint64(binary.LittleEndian.Uint32(data)), 4
+		case kind == wireBytes:
+			var size uint64
+			if size, n = binary.Uvarint(data); n <= 0 || size > uint64(len(data)-n) {
+				return errWire
+			}
+			v, n = data[n:n+int(size)], n+int(size)
 		default:
-			n = protowire.ConsumeFieldValue(field, kind, data)
+			return errWire
 		}
-		if n < 0 {
-			return fmt.Errorf("not a SentencePiece model: %w", protowire.ParseError(n))
+		if n <= 0 {
+			return errWire
 		}
 		data = data[n:]
-		if err := f(field, v, number); err != nil {
+		if err := f(tag>>3, v, number); err != nil {
 			return err
 		}
 	}
 	return nil
 }
+
+var errWire = errors.New("not a SentencePiece model: its fields are not those of a protobuf message, or end in the middle")

@@ -8,5 +8,6 @@ require dataflex.dev/dataflex v0.2.0
 replace (
 	codeberg.org/go-fonts/liberation => ../../../third_party/liberation
 	codeberg.org/go-latex/latex => ../../../third_party/latex
+	google.golang.org/protobuf => ../../../third_party/protobuf
 	dataflex.dev/dataflex => ../../..
 )
