@@ -120,7 +120,7 @@ func (c checker) checkData() {
 	c.faultIf(d.CutoffLen <= 0, "cutoff_len", "it must be at least 1 token, got %d", d.CutoffLen)
 	c.faultIf(d.CutoffLen == 1 && d.Packing != nil && *d.Packing, "cutoff_len", "packing takes one token off cutoff_len: 1 leaves nothing")
 	c.faultIf(d.DatasetDir == "ONLINE" || strings.HasPrefix(d.DatasetDir, "REMOTE:"), "dataset_dir",
-		"%s is on a hub, and nothing is downloaded here: download it and name its folder", d.DatasetDir)
+		"%s is on a hub, and nothing is downloaded here: `dataflex-cli download ORG/NAME --dataset` fetches it once; then name its folder", d.DatasetDir)
 	val := d.ValSize > 1e-6
 	c.faultIf(d.ValSize < 0, "val_size", "it must not be negative, got %v", d.ValSize)
 	c.faultIf(d.ValSize > 1 && d.ValSize != math.Trunc(d.ValSize), "val_size", "above 1 it counts rows and must be whole, got %v", d.ValSize)

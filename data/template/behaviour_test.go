@@ -290,3 +290,20 @@ PARAMETER num_ctx 4096
 		t.Errorf("chatglm3: %v", err)
 	}
 }
+
+// The names are those of LLaMA-Factory's list of models; every template of ours that it names exists.
+func TestForModel(t *testing.T) {
+	for model, want := range map[string]string{
+		"Qwen/Qwen3.5-0.8B-Base": "qwen3_5", "google/gemma-4-31B-it": "gemma4", "google/gemma-4-E2B-it": "gemma4n",
+		"zai-org/GLM-4.7-Flash": "glm4_7", "/models/LFM2.5-1.2B-Instruct/": "lfm2", "LiquidAI/LFM2.5-VL-1.6B": "lfm2_vl",
+		`C:\models\Phi-4-mini-instruct`: "phi4_mini", "tencent/HY-MT1.5-1.8B": "hunyuan_small", "tencent/HY-MT1.5-7B": "",
+		"tencent/Hunyuan-0.5B-Instruct": "", "Qwen/Qwen3-0.6B": "", "": "",
+	} {
+		if got := ForModel(model); got != want {
+			t.Errorf("%q: %q, want %q", model, got, want)
+		}
+	}
+	for _, m := range modelTemplates {
+		get(t, m.template, nil)
+	}
+}

@@ -144,7 +144,14 @@ func difference(short, long []rune) string {
 // hint names the template that is probably right, by the special tokens in a chat template.
 func hint(chat string) string {
 	for _, guess := range [][2]string{
-		{"<|start_header_id|>", "llama3"}, {"<|im_start|>", "qwen or chatml"}, {"<start_of_turn>", "gemma"}, {"[INST]", "mistral or llama2"},
+		{"<|start_header_id|>", "llama3"},
+		{"<|turn>", "gemma4"},
+		{"<|tool_list_start|>", "lfm2"},
+		{"<|channel|>", "gpt_oss"},
+		{"<function=", "qwen3_5 or qwen3_5_nothink"},
+		{"<|im_start|>", "qwen or chatml"},
+		{"<start_of_turn>", "gemma"},
+		{"[INST]", "mistral or llama2"},
 	} {
 		if strings.Contains(chat, guess[0]) {
 			return guess[1]

@@ -146,8 +146,11 @@ func checkFolder(dir string) error {
 	info, err := storage.Stat(dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("%s: no such model folder (models are not downloaded by training: `dataflex-cli download %s` once, or give the folder of one that is here): %w",
-			dir, filepath.ToSlash(dir), err)
+		way := "give the folder of one that is here"
+		if name := filepath.ToSlash(dir); strings.Count(name, "/") == 1 && !strings.ContainsAny(name[:1], "./~") {
+			way = "models are not downloaded by training: `dataflex-cli download " + name + "` once, or " + way
+		}
+		return fmt.Errorf("%s: no such model folder (%s): %w", dir, way, err)
 	case err != nil:
 		return err
 	case container.Is(dir) && !info.IsDir():

@@ -16,6 +16,7 @@ import (
 	"dataflex.dev/dataflex/data"
 	"dataflex.dev/dataflex/data/hub"
 	"dataflex.dev/dataflex/data/storage"
+	"dataflex.dev/dataflex/data/template"
 	"dataflex.dev/dataflex/tools/recipe"
 )
 
@@ -46,7 +47,7 @@ func initCommand() *cobra.Command {
 		},
 	}
 	c.Flags().StringVar(&o.model, "model", "", "a Hugging Face model: its folder or its name")
-	c.Flags().StringVar(&o.template, "template", "", "the chat template; the tokenizer's own if not given")
+	c.Flags().StringVar(&o.template, "template", "", "the chat template; if not given, the one that LLaMA-Factory names for a newer model, or else the tokenizer's own")
 	c.Flags().StringSliceVar(&o.data, "data", nil, "files of rows to train on")
 	c.Flags().StringSliceVar(&o.eval, "eval", nil, "files of rows that the chosen ones should help with")
 	c.Flags().StringVar(&o.valSize, "val-size", "0.1", "without --eval: the rows held out where evaluation is needed")
@@ -191,6 +192,9 @@ func (o initOptions) settings(recipes []recipe.Recipe, d sets) (recipe.Settings,
 	s := recipe.Settings{
 		Program: programName(), Saves: "saves", Model: o.model, Template: o.template, Stage: "sft", DatasetDir: ".", ValSize: o.valSize,
 		Cutoff: 1024, Micro: 2, Accumulate: 8, Rate: "1.0e-4", Warmup: 10, Update: 10, Updates: 3, Epochs: "1.0",
+	}
+	if s.Template == "" {
+		s.Template = template.ForModel(s.Model)
 	}
 	if s.Model == "" {
 		s.Model, s.Template = usualModel, "qwen"
