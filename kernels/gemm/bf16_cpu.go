@@ -174,22 +174,43 @@ func (p *halfProblem) runTransposed(d *cpu.Device) {
 	t := &q.terms[0]
 	t.a, t.b = t.b, t.a
 	if p.add {
-		p.eachElement(d, func(i, j int) { w.c[j*p.m+i] = p.c[i*p.ldc+j] })
+		p.exchange(d, w.c, false)
 	}
 	q.run(d)
-	p.eachElement(d, func(i, j int) { p.c[i*p.ldc+j] = w.c[j*p.m+i] })
+	p.exchange(d, w.c, true)
 }
 
-// eachElement calls f for all elements of C, row by row.
-func (p *halfProblem) eachElement(d *cpu.Device, f func(i, j int)) {
-	const rows = 128 // that a task takes
+// exchange copies C to t, its transpose, or back.
+func (p *halfProblem) exchange(d *cpu.Device, t []float32, back bool) {
+	const rows, side = 128, 8 // of a task, and of the squares that vectors transpose
 	d.Parallel((p.m+rows-1)/rows, func(task int) {
-		for i := task * rows; i < min(p.m, (task+1)*rows); i++ {
-			for j := range p.n {
-				f(i, j)
+		lo, hi := task*rows, min(p.m, (task+1)*rows)
+		switch squares := vectors() && (hi-lo)%side == 0 && p.n%side == 0; {
+		case squares && back:
+			for j := 0; j < p.n; j += side {
+				transpose8((hi-lo)/side, &t[j*p.m+lo], 4*uintptr(p.m), &p.c[lo*p.ldc+j], 4*uintptr(p.ldc))
 			}
+		case squares:
+			for i := lo; i < hi; i += side {
+				transpose8(p.n/side, &p.c[i*p.ldc], 4*uintptr(p.ldc), &t[i], 4*uintptr(p.m))
+			}
+		default:
+			p.exchangeOneByOne(t, lo, hi, back)
 		}
 	})
+}
+
+// exchangeOneByOne is exchange of rows [lo, hi).
+func (p *halfProblem) exchangeOneByOne(t []float32, lo, hi int, back bool) {
+	for i := lo; i < hi; i++ {
+		for j := range p.n {
+			if back {
+				p.c[i*p.ldc+j] = t[j*p.m+i]
+			} else {
+				t[j*p.m+i] = p.c[i*p.ldc+j]
+			}
+		}
+	}
 }
 
 // transposed is the memory of runTransposed.
