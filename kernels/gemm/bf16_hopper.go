@@ -56,10 +56,10 @@ func tileFor(m, n, units int) *hopperTile {
 
 // runHopper launches one block a multiprocessor, which takes tile after tile.
 func (p *bf16Problem) runHopper(dev driver.Launcher) {
-	q, units := ptx.On(dev), dev.Attributes().Units
-	if clusterPays(p.c.Rows, p.c.Cols, p.k+p.r, dev.Attributes()) && p.runCluster(q, units) {
+	if p.runInClusters(dev, false) {
 		return
 	}
+	q, units := ptx.On(dev), dev.Attributes().Units
 	h := tileFor(p.c.Rows, p.c.Cols, units)
 	var s hopperParameters
 	s.a, s.b = h.maps(q, p.tr, p.a, p.b)

@@ -10,12 +10,12 @@ import (
 //go:embed cluster.sm90a.ptx.br
 var clusterSM90a string
 
-var clusterFamily = ptx.New("gemm, bf16 for Hopper in clusters", clusterSM90a)
+var clusterFamily = ptx.New("gemm, groups for Hopper in clusters", clusterSM90a)
 
 // Two blocks with wide tiles below each other share every slice of B.
 var (
-	clusterTiles   = ptx.Declare[hopperParameters](clusterFamily, "gemm_bf16_*")
-	clusterKernels = [...]string{NN: "gemm_bf16_nn_cluster", NT: "gemm_bf16_nt_cluster", TN: "gemm_bf16_tn_cluster"}
+	clusterTiles   = ptx.Declare[ptx.One[groupHopper]](clusterFamily, "gemm_group_*")
+	clusterKernels = [...]string{NN: "gemm_group_nn_cluster", NT: "gemm_group_nt_cluster", TN: "gemm_group_tn_cluster"}
 )
 
 // shortRing is the steps of k that a block's ring of stages holds: with fewer there is hardly
@@ -31,51 +31,75 @@ const (
 	clusterRate = 740
 )
 
-// clusterPays predicts that clusters are faster than tiles for each block alone, from the
-// waves that each takes: with an odd number of rows of tiles a cluster has half a pair.
-func clusterPays(m, n, k int, a driver.Attributes) bool {
-	if !a.Clusters || a.Units < 2 || m <= 128 || n <= slimTile.columns || k < shortRing {
+// groupClusterPays predicts that clusters are faster than tiles for each block alone, from the
+// waves that each takes: where a sum has an odd number of rows of tiles a cluster has half a
+// pair.
+func groupClusterPays(tr Transpose, sums []Sum, a driver.Attributes) bool {
+	if !a.Clusters || a.Units < 2 {
 		return false
 	}
-	slim := float64(ptx.Blocks(slimTile.count(m, n), a.Units)) / slimRate
-	wide := float64(2*ptx.Blocks(wideTile.count(m, n), a.Units)) / wideRate
-	return float64(2*ptx.Blocks(pairsOfTiles(m, n), a.Units/2))/clusterRate < min(slim, wide)
+	slim, wide, pairs, widest, deepest := 0, 0, 0, 0, 0
+	for i := range sums {
+		m, n := sums[i].shape()
+		if m <= 128 {
+			return false
+		}
+		slim, wide, pairs, widest = slim+slimTile.count(m, n), wide+wideTile.count(m, n), pairs+ptx.Blocks(m, 256)*ptx.Blocks(n, wideTile.columns), max(widest, n)
+		k := 0
+		for _, p := range sums[i].Pairs {
+			k += steps(tr, p)
+		}
+		deepest = max(deepest, k)
+	}
+	if widest <= slimTile.columns || deepest < shortRing {
+		return false
+	}
+	alone := min(float64(ptx.Blocks(slim, a.Units))/slimRate, float64(2*ptx.Blocks(wide, a.Units))/wideRate)
+	return float64(2*ptx.Blocks(pairs, a.Units/2))/clusterRate < alone
 }
 
-// pairsOfTiles is the number of pairs of tiles.
-func pairsOfTiles(m, n int) int { return ptx.Blocks(m, 256) * ptx.Blocks(n, wideTile.columns) }
-
-// runCluster launches as many clusters as there are pairs of multiprocessors. It reports
+// runGroupCluster launches as many clusters as there are pairs of multiprocessors. It reports
 // false on a device that refuses clusters.
-func (p *bf16Problem) runCluster(q *ptx.Queue, units int) bool {
-	var s hopperParameters
-	s.a, s.b = clusterMaps(q, p.tr, p.a, p.b)
-	s.u, s.l = s.a, s.b
-	if p.r > 0 {
-		s.u, s.l = clusterMaps(q, p.tr, p.u, p.l)
-	}
-	s.p = p.tilesHopper()
-	c := ptx.Grid(2*min(max(1, units/2), pairsOfTiles(p.c.Rows, p.c.Cols)), 384)
+func runGroupCluster(q *ptx.Queue, tr Transpose, sums []Sum, units int) bool {
+	var g ptx.One[groupHopper]
+	pairs := g.P.fill(tr, sums, 256, wideTile.columns, func(a, b BF16) (ma, mb driver.EncodedTensorMap) {
+		ma, mb = wideTile.maps(q, tr, a, b)
+		if tr == NT { // a block loads half of B's rows
+			mb = tiles16(q, b, wideTile.columns/2)
+		}
+		return ma, mb
+	})
+	c := ptx.Grid(2*min(max(1, units/2), pairs), 384)
 	c.Shared = wideTile.shared
-	return clusterTiles.Try(q, clusterKernels[p.tr], c, &s)
+	return clusterTiles.Try(q, clusterKernels[tr], c, &g)
+}
+
+// group is the product as a group of one sum, in memory of the caller's.
+func (p *bf16Problem) group(pairs *[2]Pair) [1]Sum {
+	pairs[0] = Pair{p.a, p.b}
+	n := 1
+	if p.r > 0 {
+		pairs[1], n = Pair{p.u, p.l}, 2
+	}
+	return [1]Sum{{Pairs: pairs[:n], Alpha: p.alpha, F32: p.c, Add: p.add}}
+}
+
+// runInClusters runs the product in clusters if they pay, or force; it reports whether it did.
+func (p *bf16Problem) runInClusters(dev driver.Launcher, force bool) bool {
+	var pairs [2]Pair
+	sums := p.group(&pairs)
+	a := dev.Attributes()
+	return a.Clusters && (force || groupClusterPays(p.tr, sums[:], a)) && runGroupCluster(ptx.On(dev), p.tr, sums[:], a.Units)
 }
 
 // RunInClusters is RunBF16 by the kernels for clusters, also where they do not pay, on a device
 // that has them. kernels/selftest tries them on small shapes with it.
 func RunInClusters(dev driver.Device, tr Transpose, alpha float32, a, b BF16, beta float32, c F32) {
-	if d, ok := dev.(driver.Launcher); ok && ptx.Hopper(dev) && dev.Attributes().Clusters {
+	if d, ok := dev.(driver.Launcher); ok && ptx.Hopper(dev) {
 		p := bf16Problem{tr: tr, k: depth(tr, a, b, beta, c), alpha: alpha, a: a, b: b, add: beta == 1, c: c}
-		if p.runCluster(ptx.On(d), dev.Attributes().Units) {
+		if p.runInClusters(d, true) {
 			return
 		}
 	}
 	RunBF16(dev, tr, alpha, a, b, beta, c)
-}
-
-// clusterMaps are wideTile's but for a B with steps inside, of which a block loads half.
-func clusterMaps(q *ptx.Queue, tr Transpose, a, b BF16) (ma, mb driver.EncodedTensorMap) {
-	if tr != NT {
-		return wideTile.maps(q, tr, a, b)
-	}
-	return tiles16(q, a, 128), tiles16(q, b, wideTile.columns/2)
 }

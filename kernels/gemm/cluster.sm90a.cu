@@ -1,19 +1,19 @@
-// The product of bf16.sm90a.cu, tiles of 128 x 256, in clusters of two blocks: one tile below
-// the other, so that they share each slice of B. Each block loads half of it, for both by
-// multicast, and its own slice of A: the L2 cache gives 32 KiB for a slice of a tile instead of
+// Groups of sums of products of bf16 matrices, as group.sm90a.cu, and single products as
+// groups of one: tiles of 128 x 256, in clusters of two blocks. These compute one tile below
+// the other, so that they share each slice of B: each block loads half of it, for both by
+// multicast, and its own slice of A. The L2 cache gives 32 KiB for a slice of a tile instead of
 // 48. A stage is free when the consumers of both blocks have released it.
 //
-// Sums and their order are those of bf16.sm90a.cu, and so are the bits. With an odd number of
-// rows of tiles the last cluster's second block multiplies zeros and stores nothing.
+// Sums and their order are those of bf16.sm90a.cu and group.sm90a.cu, and so are the bits. With
+// an odd number of rows of tiles a sum's last clusters have a block that multiplies zeros and
+// stores nothing.
 //
 // Bound by the L2 cache at 8 TB/s: 683 TFLOP/s without, 1024 with multicast. A prediction
-// (bf16_hopper.go chooses by it); not measured on a GPU.
+// (cluster.go chooses by it); not measured on a GPU.
 #include "../dev/cluster.cuh"
-#include "product_hopper.cuh"
+#include "group_hopper.cuh"
 
-constexpr int columns = 256, pairs_m = group_m / 2;
-
-struct operands { const tensor_map *a, *b, *u, *l; };
+constexpr int columns = 256, pair_m = 2 * tile_m, group_pairs = group_m / 2;
 
 // shared_ring is released in both blocks.
 struct shared_ring : ring<columns> {
@@ -23,16 +23,13 @@ struct shared_ring : ring<columns> {
   }
 };
 
-// pairs numbers the pairs of tiles as `tiles` numbers tiles, in columns of pairs_m.
-struct pairs {
-  int rows, columns;
-  DEV_METHOD int count() { return rows * columns; }
-  DEV_METHOD void at(int id, int& i, int& j) {
-    const int group = id / (pairs_m * columns), first = group * pairs_m, high = min(pairs_m, rows - first);
-    const int rest = id - first * columns;
-    j = rest / high, i = 2 * (first + rest - j * high) + (int)cluster_rank();
-  }
-};
+// place_of is the first row and column of this block's tile of pair id of a sum: columns of
+// group_pairs pairs, group by group.
+DEV void place_of(const sum_of& p, int id, int& i, int& j) {
+  const int rows = (p.m + pair_m - 1) / pair_m, across = (p.n + columns - 1) / columns;
+  const int first = id / (group_pairs * across) * group_pairs, high = min(group_pairs, rows - first), rest = id - first * across;
+  i = (first + rest % high) * pair_m + cluster_rank() * tile_m, j = rest / high * columns;
+}
 
 // load_shared is load, with half of B for both blocks.
 template <int Tr> DEV void load_shared(shared_ring at, const tensor_map* a, const tensor_map* b, int k, int i, int j) {
@@ -55,32 +52,44 @@ template <int Tr> DEV void load_shared(shared_ring at, const tensor_map* a, cons
   }
 }
 
-template <int Tr> DEV void fetch(const operands& o, const problem& p, pairs all) {
+template <int Tr> DEV void fetch(const group& g) {
   shared_ring at;
-  const int base = (p.k + slice - 1) / slice, slices = base + (p.r + slice - 1) / slice;
-  for (int id = blockIdx.x / 2; id < all.count(); id += gridDim.x / 2) {
-    int i, j;
-    all.at(id, i, j);
-    for (int s = 0; s < slices; s++, at.next()) {
-      const bool branch = s >= base;
-      load_shared<Tr>(at, branch ? o.u : o.a, branch ? o.l : o.b, slice * (branch ? s - base : s), i * tile_m, j * columns);
+  const int all = g.sums[g.count - 1].tiles;
+#pragma unroll 1
+  for (int id = blockIdx.x / 2; id < all; id += gridDim.x / 2) {
+    int own = id, i, j;
+    const sum_of p = g.sums[sum_at(g.sums, own)];
+    place_of(p, own, i, j);
+#pragma unroll 1
+    for (int pair = p.from; pair < p.to; pair++) {
+      const tensor_map *a = &g.pairs[pair].a, *b = &g.pairs[pair].b;
+      const int end = slice * g.slices[pair];
+#pragma unroll 1
+      for (int k = 0; k < end; k += slice, at.next()) load_shared<Tr>(at, a, b, k, i, j);
     }
   }
 }
 
-template <int Tr> DEV void consume_shared(const problem& p, pairs all, int half) {
+// consume multiplies rows 64 half … of each of the block's tiles.
+template <int Tr> DEV void consume(const group& g, int half) {
   shared_ring at;
-  const int slices = (p.k + slice - 1) / slice + (p.r + slice - 1) / slice;
-  for (int id = blockIdx.x / 2; id < all.count(); id += gridDim.x / 2) {
+  const int all = g.sums[g.count - 1].tiles;
+#pragma unroll 1
+  for (int id = blockIdx.x / 2; id < all; id += gridDim.x / 2) {
+    int own = id, slices = 0;
+    const int sum = sum_at(g.sums, own);
+#pragma unroll 1
+    for (int pair = g.sums[sum].from; pair < g.sums[sum].to; pair++) slices += g.slices[pair];
     float d[columns / 2];
     products<Tr, columns>(d, at, slices, half);
+    const sum_of p = g.sums[sum];
     int i, j;
-    all.at(id, i, j);
-    store<columns>(p, i * tile_m + half * 64, j * columns, d);
+    place_of(p, own, i, j);
+    store<columns>(p, i + half * 64, j, d);
   }
 }
 
-template <int Tr> DEV void multiply(const operands& o, const problem& p) {
+template <int Tr> DEV void multiply(const group& g) {
   if (threadIdx.x == 0) {
     for (int s = 0; s < shared_ring::stages; s++) {
       mbarrier_init(shared_ring::barriers() + 16 * s, 1);
@@ -89,23 +98,19 @@ template <int Tr> DEV void multiply(const operands& o, const problem& p) {
     fence_mbarrier_init();
   }
   cluster_sync();
-  const pairs all = {(p.m + 2 * tile_m - 1) / (2 * tile_m), (p.n + columns - 1) / columns};
-  const int group = threadIdx.x / 128;
-  if (group == 0) {
+  const int warpgroup = threadIdx.x / 128;
+  if (warpgroup == 0) {
     fewer_registers<40>();
-    if (threadIdx.x < 32 && elect_one()) fetch<Tr>(o, p, all);
+    if (threadIdx.x < 32 && elect_one()) fetch<Tr>(g);
   } else {
     more_registers<232>();
-    consume_shared<Tr>(p, all, group - 1);
+    consume<Tr>(g, warpgroup - 1);
   }
   cluster_sync();  // the other block may still release stages here
 }
 
-#define PRODUCT(name, Tr)                                                                                                      \
-  KERNEL __launch_bounds__(384, 1, 2) name(const __grid_constant__ tensor_map a, const __grid_constant__ tensor_map b,         \
-                                           const __grid_constant__ tensor_map u, const __grid_constant__ tensor_map l, problem p) { \
-    multiply<Tr>({&a, &b, &u, &l}, p);                                                                                         \
-  }
-PRODUCT(gemm_bf16_nn_cluster, NN)
-PRODUCT(gemm_bf16_nt_cluster, NT)
-PRODUCT(gemm_bf16_tn_cluster, TN)
+#define GROUP(name, Tr) \
+  KERNEL __launch_bounds__(384, 1, 2) name(const __grid_constant__ group g) { multiply<Tr>(g); }
+GROUP(gemm_group_nn_cluster, NN)
+GROUP(gemm_group_nt_cluster, NT)
+GROUP(gemm_group_tn_cluster, TN)

@@ -29,7 +29,7 @@ func problemOf(t *testing.T, dev driver.Launcher, base, branch matrices) (*bf16P
 // inClusters runs the kernels of cluster.sm90a.cu, also where they do not pay.
 func inClusters(t *testing.T, dev driver.Launcher, base, branch matrices) []float32 {
 	p, c := problemOf(t, dev, base, branch)
-	if !p.runCluster(ptx.On(dev), dev.Attributes().Units) {
+	if !p.runInClusters(dev, true) {
 		t.Fatal("refused")
 	}
 	return optest.Out(t, dev, c)
@@ -88,6 +88,48 @@ func TestClusterBits(t *testing.T) {
 	}
 }
 
+// TestGroupsInClusters: as TestClusterBits, for groups: sums of several pairs, one below the
+// rows of a pair of tiles, in bf16 and float32, with bias and old values.
+func TestGroupsInClusters(t *testing.T) {
+	for i, tr := range []Transpose{NT, TN} {
+		r := rand.New(rand.NewPCG(37, uint64(i)))
+		group := []summed{
+			randomSum(r, tr, 140, 200, []int{70, 16}, true, true),
+			randomSum(r, tr, 60, 40, []int{70}, false, true),
+			randomSum(r, tr, 270, 264, []int{24}, true, false),
+		}
+		results := func(run func(dev driver.Launcher, sums []Sum)) (out [][]float32) {
+			dev := optest.Multiprocessors(t, 90, 2+2*i)
+			var sums []Sum
+			var read []func() []float32
+			for _, s := range group {
+				sum, get := s.launch(t, dev)
+				sums, read = append(sums, sum), append(read, get)
+			}
+			run(dev, sums)
+			for _, get := range read {
+				out = append(out, get())
+			}
+			return out
+		}
+		want := results(func(dev driver.Launcher, sums []Sum) { RunGroup(&withoutClusters{Launcher: dev}, tr, sums) })
+		got := results(func(dev driver.Launcher, sums []Sum) {
+			if !runGroupCluster(ptx.On(dev), tr, sums, dev.Attributes().Units) {
+				t.Fatal("refused")
+			}
+		})
+		for j, s := range group {
+			s.verify(t, fmt.Sprint(tr, j), got[j])
+			optest.Same(t, fmt.Sprint(tr, j), got[j], want[j])
+		}
+	}
+}
+
+// oneSum is a group of one product, NT, that is not in memory.
+func oneSum(m, n, k int) []Sum {
+	return []Sum{{Pairs: []Pair{{BF16{Rows: m, Cols: k}, BF16{Rows: n, Cols: k}}}, F32: F32{Rows: m, Cols: n}}}
+}
+
 // TestClusterChoice: on 132 multiprocessors, and what the choice launches.
 func TestClusterChoice(t *testing.T) {
 	a := driver.Attributes{Units: 132, Clusters: true}
@@ -105,12 +147,12 @@ func TestClusterChoice(t *testing.T) {
 		{8192, 16, 4096, false},          // slim tiles
 		{128 * 33, 256 * 8, 4096, false}, // 264 tiles are two waves, 17 x 8 pairs are three
 	} {
-		if got := clusterPays(c.m, c.n, c.k, a); got != c.pays {
+		if got := groupClusterPays(NT, oneSum(c.m, c.n, c.k), a); got != c.pays {
 			t.Errorf("%d x %d x %d: %v", c.m, c.n, c.k, got)
 		}
 	}
 	a.Clusters = false
-	if clusterPays(8192, 4096, 4096, a) {
+	if groupClusterPays(NT, oneSum(8192, 4096, 4096), a) {
 		t.Error("a device without clusters")
 	}
 	dev := twoUnits(t)

@@ -78,7 +78,7 @@ func runGroupPTX(dev driver.Launcher, tr Transpose, sums []Sum) {
 	}
 	var g ptx.One[groupArguments]
 	pairs, tiles := 0, 0
-	place(sums, &g.P.sums, 128)
+	place(sums, &g.P.sums, 128, 128)
 	for i := range sums {
 		for _, p := range sums[i].Pairs {
 			at := &g.P.pairs[pairs]
@@ -94,22 +94,32 @@ func runGroupPTX(dev driver.Launcher, tr Transpose, sums []Sum) {
 // runGroupHopper launches one block a multiprocessor, which takes tile after tile.
 func runGroupHopper(dev driver.Launcher, tr Transpose, sums []Sum) {
 	q, units := ptx.On(dev), dev.Attributes().Units
+	if groupClusterPays(tr, sums, dev.Attributes()) && runGroupCluster(q, tr, sums, units) {
+		return
+	}
 	h := groupTileFor(sums, units)
 	var g ptx.One[groupHopper]
-	pairs, tiles := 0, 0
-	place(sums, &g.P.sums, h.columns)
-	for i := range sums {
-		for _, p := range sums[i].Pairs {
-			g.P.pairs[pairs].a, g.P.pairs[pairs].b = h.maps(q, tr, p.A, p.B)
-			g.P.slices[pairs] = int32(ptx.Blocks(steps(tr, p), 64))
-			pairs++
-		}
-		tiles = int(g.P.sums[i].tiles)
-	}
-	g.P.count = int32(len(sums))
+	tiles := g.P.fill(tr, sums, 128, h.columns, func(a, b BF16) (ma, mb driver.EncodedTensorMap) { return h.maps(q, tr, a, b) })
 	c := ptx.Grid(min(units, tiles), 384)
 	c.Shared = h.shared
 	groupTilesHopper.Launch(q, h.kernels[tr], c, &g)
+}
+
+// fill sets the group's parameter for tiles of that many rows and columns, and returns their
+// number.
+func (g *groupHopper) fill(tr Transpose, sums []Sum, rows, columns int, maps func(a, b BF16) (ma, mb driver.EncodedTensorMap)) (tiles int) {
+	place(sums, &g.sums, rows, columns)
+	pairs := 0
+	for i := range sums {
+		for _, p := range sums[i].Pairs {
+			g.pairs[pairs].a, g.pairs[pairs].b = maps(p.A, p.B)
+			g.slices[pairs] = int32(ptx.Blocks(steps(tr, p), 64))
+			pairs++
+		}
+		tiles = int(g.sums[i].tiles)
+	}
+	g.count = int32(len(sums))
+	return tiles
 }
 
 // groupTileFor is tileFor of all sums together: tiles of wide ones are as many in all sums.
@@ -125,13 +135,13 @@ func groupTileFor(sums []Sum, units int) *hopperTile {
 	return groupSlim
 }
 
-// place fills in the sums for tiles of that many columns.
-func place(sums []Sum, to *[maxSums]sumArguments, columns int) {
+// place fills in the sums for tiles of that many rows and columns.
+func place(sums []Sum, to *[maxSums]sumArguments, rows, columns int) {
 	pairs, tiles := 0, 0
 	for i := range sums {
 		s := &sums[i]
 		m, n := s.shape()
-		tiles += ptx.Blocks(m, 128) * ptx.Blocks(n, columns)
+		tiles += ptx.Blocks(m, rows) * ptx.Blocks(n, columns)
 		a := sumArguments{
 			c: s.F32.Data.Addr(), bias: s.Bias.Addr(), m: int32(m), n: int32(n), ldc: int32(s.F32.Ld), alpha: s.Alpha, add: ptx.Flag(s.Add),
 			from: int32(pairs), to: int32(pairs + len(s.Pairs)), tiles: int32(tiles),
