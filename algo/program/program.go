@@ -13,6 +13,7 @@ package program
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -90,6 +91,7 @@ func (p *Program) ask(ctx context.Context, line []byte, answer any) error {
 			continue
 		}
 		if err == nil {
+			got = bytes.TrimPrefix(got, []byte("\xef\xbb\xbf")) // .NET and PowerShell begin their output with a byte order mark
 			if err = json.Unmarshal(got, answer); err == nil {
 				return nil
 			}
@@ -138,7 +140,7 @@ func (c *conversation) exchange(ctx context.Context, line []byte, timeout time.D
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		case <-late.C:
-			return nil, fmt.Errorf("no answer within %s (raise `timeout`)", timeout)
+			return nil, fmt.Errorf("no answer within %s (raise `timeout`; an answer counts once its line has ended and is flushed)", timeout)
 		case got, ok := <-lines:
 			if ok {
 				return got.line, got.err

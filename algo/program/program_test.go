@@ -43,6 +43,7 @@ func TestAsk(t *testing.T) {
 	}{
 		{"echo hello >&2; while " + answerOne + "; do :; done", 1},
 		{"echo hello >&2; " + answerOne, 5},
+		{`echo hello >&2; while printf '\357\273\277' && ` + answerOne + "; do :; done", 1}, // byte order marks
 	} {
 		p, log := shell(t, c.script, 10*time.Second)
 		pids := map[int]bool{}
@@ -71,10 +72,13 @@ func TestAskRefuses(t *testing.T) {
 		{"read -r l; echo no idea >&2; exit 3", `it ended without an answer: exit status 3; it said: "no idea"`},
 		{"read -r l", "it ended without an answer"},
 		{"read -r l; echo sorry", `not the JSON line expected`},
+		{`read -r l; echo "[1]"`, "not the JSON line expected"},
+		{`read -r l; echo '{"twice": NaN}'`, "not the JSON line expected"},
 		{"read -r l; sleep 5", "no answer within 100ms"},
+		{"read -r l; printf '{}'; sleep 5", "an answer counts once its line has ended and is flushed"},
 	} {
 		p, _ := shell(t, c.script, 100*time.Millisecond)
-		if c.script != "read -r l; sleep 5" {
+		if !strings.Contains(c.script, "sleep 5") {
 			p.timeout = 10 * time.Second
 		}
 		start := time.Now()
