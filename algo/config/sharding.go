@@ -263,7 +263,7 @@ func tensorParallel(_ *Config, v *yamlfile.Value) string {
 			return ""
 		}
 	}
-	return "matrices are not split over devices here: remove it; zero_optimization with stage 2 shards the memory that training needs in addition to the model's"
+	return "matrices are not split over devices here: remove it; zero_optimization with stage 2 shards the memory that training needs in addition to the model's, with stage 3 the model's as well"
 }
 
 // deepSpeedOptimizer accepts an optimizer block that agrees with optim and its keys.

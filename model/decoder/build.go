@@ -49,9 +49,7 @@ func build(dev driver.Device, dir string, c Config, how forms) (*Model, error) {
 	how.half = how.half && dev.Attributes().BF16
 	b := builder{dev: dev, c: c, f: families[c.ModelType].within(c.Multimodal), forms: how}
 	m := &Model{dev: dev, dir: dir, config: c, rows: c.Vocab, tiedThere: c.Tied, family: b.f, rope: global, tape: autograd.New(dev)}
-	if err := m.origin.from(dir); err != nil {
-		return nil, err
-	}
+	m.origin.from(dir)
 	if how.shards == nil {
 		b.memory = dev
 	}

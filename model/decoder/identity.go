@@ -23,13 +23,11 @@ type origin struct {
 	base  string   // its hash; "" before
 }
 
-// from notes the folder whose weights are about to be read.
-func (o *origin) from(dir string) (err error) {
+// from notes the folder whose weights are about to be read. A folder that cannot be read has no
+// marks: hash reports it, as do those who read it.
+func (o *origin) from(dir string) {
 	o.dir = dir
-	if o.marks, err = checkpoint.Marks(dir); err != nil {
-		return fmt.Errorf("identity of the model: %w", err)
-	}
-	return nil
+	o.marks, _ = checkpoint.Marks(dir)
 }
 
 // hash returns the content hash of what the base was made from, if that is still what was read.

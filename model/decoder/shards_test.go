@@ -233,7 +233,6 @@ type planted struct {
 	fails   bool
 	section int // of the backward pass; 0: the forward pass fails
 	job     driver.Collective
-	dev     driver.Device
 }
 
 func (f *planted) mix(m *Model, i int, h *autograd.Value, b *Batch, cache *Cache) *autograd.Value {
@@ -279,7 +278,7 @@ func TestShardedPassEnds(t *testing.T) {
 				if err != nil {
 					t.Error(err)
 				}
-				f := &planted{tokenMixer: m.layers[1].mixer, fails: job.Rank() == 1 && !along, section: section, job: job, dev: dev}
+				f := &planted{tokenMixer: m.layers[1].mixer, fails: job.Rank() == 1 && !along, section: section, job: job}
 				m.follower, m.layers[1].mixer = f, f
 				if job.Rank() == 1 && along {
 					err = m.GoAlongBackward()
