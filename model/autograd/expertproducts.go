@@ -9,21 +9,22 @@ import (
 	"dataflex.dev/dataflex/kernels/ptx"
 )
 
-// On a device the products of all experts are one launch (gemm.RunExperts), for which the host
-// need not know how many rows an expert has. What these launches do not compute, codes, DoRA,
-// dropout before an adapter and per-sample gradients, is computed expert by expert.
+// On a device one launch computes the products of all experts (gemm.RunExperts), and the host
+// need not know how many rows each expert has. Quantised weights, DoRA, dropout before an
+// adapter and per-sample gradients are computed expert by expert.
 
-// fewExperts is the number of experts below which Hopper computes them one by one in bf16:
-// one of few has enough rows for all multiprocessors, and its own product has wgmma, which
-// the launch for all experts has not. It depends on the model alone, as a row's bits must.
+// fewExperts is the number of experts below which they are computed one by one in bf16 on
+// Hopper: an expert then has enough rows for all multiprocessors, and its own product uses
+// wgmma, which the launch for all experts does not. The choice depends on the model alone, so
+// that a row always has the same bits.
 const fewExperts = 16
 
-// layerKind is what layers must have in common for one launch.
+// layerKind is what layers must have in common to be computed in one launch.
 type layerKind struct {
-	half, full         bool // the weight multiplies in bf16, or in float32; neither: in codes
+	half, full         bool // the weight multiplies in bf16, or in float32; neither: it is quantised
 	bias               bool
 	trains, biasTrains bool
-	rank               int // of the adapter, 0 = there is none
+	rank               int // of the adapter; 0 = none
 	scale              float32
 	adapterTrains      bool
 }
@@ -38,7 +39,7 @@ func (l *Linear) kind() layerKind {
 	return k
 }
 
-// together reports whether one launch computes all of the experts' products.
+// together reports whether one launch computes the products of all experts.
 func (t *Tape) together(l linears) bool {
 	dev, ok := t.dev.(driver.Launcher)
 	if !ok || dev.Kind() == driver.CPU || len(t.mode.Parts) > 1 || l.dora() || t.dropsAny(l) {
@@ -51,12 +52,12 @@ func (t *Tape) together(l linears) bool {
 	return !slices.ContainsFunc(l.layers, func(lin *Linear) bool { return lin.kind() != kind })
 }
 
-// experts are the launches' lists.
+// experts returns the lists of the launches.
 func (l linears) experts() gemm.Experts {
 	return gemm.Experts{Offsets: l.routed.plan.Offsets, Tiles: l.routed.plan.Tiles}
 }
 
-// matrices are a matrix of every layer.
+// matrices returns one matrix of every layer.
 func matrices[T gemm.Element](l linears, of func(*Linear) gemm.Matrix[T]) []gemm.Matrix[T] {
 	list := make([]gemm.Matrix[T], len(l.layers))
 	for i, lin := range l.layers {
@@ -69,7 +70,7 @@ func (l *Linear) matrix() gemm.F32 { return gemm.Dense(l.Weight.Data, l.Out, l.I
 func (l *Linear) down() gemm.F32   { return gemm.Dense(l.LoRA.A.Data, l.LoRA.Rank, l.In) }
 func (l *Linear) up() gemm.F32     { return gemm.Dense(l.LoRA.B.Data, l.Out, l.LoRA.Rank) }
 
-// expertProducts is product for all of the layers at once: y, and u where there are adapters.
+// expertProducts is product for all layers at once: y, and u if there are adapters.
 func (t *Tape) expertProducts(m memory, l linears, rows int) {
 	if t.err != nil {
 		return
@@ -98,7 +99,7 @@ func (t *Tape) expertProducts(m memory, l linears, rows int) {
 	}
 }
 
-// expertProductsBF16 is expertProducts' y = x Wᵀ + s·x Aᵀ Bᵀ + beta y for weights in bf16.
+// expertProductsBF16 is expertProducts for bf16 weights: y = x Wᵀ + s·x Aᵀ Bᵀ + beta y.
 func (t *Tape) expertProductsBF16(m memory, l linears, rows int, beta float32, y gemm.F32) {
 	of, lin, kind := l.experts(), l.layers[0], l.layers[0].kind()
 	x := m.xHalf.rows(0, rows, lin.In)
@@ -119,8 +120,8 @@ func (t *Tape) expertProductsBF16(m memory, l linears, rows int, beta float32, y
 	t.releaseAll(buffers)
 }
 
-// expertAdapters are A and B of all layers in bf16, and the buffers to be released, if they are
-// not those of Adapters.
+// expertAdapters returns A and B of all layers in bf16, and the buffers that the caller
+// releases; there are none for Tape.Adapters.
 func (t *Tape) expertAdapters(l linears) (down, up []gemm.BF16, buffers []*buffer) {
 	if t.Half {
 		t.narrowAdapters()
@@ -142,8 +143,8 @@ func (t *Tape) expertAdapters(l linears) (down, up []gemm.BF16, buffers []*buffe
 	return down, up, buffers
 }
 
-// lowHalf is room for u or v in bf16 [rows, rank], its rows padded, and its buffer one more to be
-// released.
+// lowHalf returns memory for u or v in bf16 [rows, rank] with padded rows, and appends its
+// buffer to those that the caller releases.
 func (t *Tape) lowHalf(rows, rank int, buffers *[]*buffer) gemm.BF16 {
 	b := t.bf16Buffer(rows * padded(rank))
 	if b == nil {
@@ -159,7 +160,7 @@ func (t *Tape) releaseAll(buffers []*buffer) {
 	}
 }
 
-// expertGradients is productVJP for all of the layers at once.
+// expertGradients is productVJP for all layers at once.
 func (t *Tape) expertGradients(m memory, l linears, rows int, beta float32) error {
 	of, lin, kind := l.experts(), l.layers[0], l.layers[0].kind()
 	dy := gemm.Dense(m.y.mem, rows, lin.Out)
@@ -202,7 +203,7 @@ func (l *Linear) gradient() gemm.F32     { return gemm.Dense(l.Weight.Grad, l.Ou
 func (l *Linear) downGradient() gemm.F32 { return gemm.Dense(l.LoRA.A.Grad, l.LoRA.Rank, l.In) }
 func (l *Linear) upGradient() gemm.F32   { return gemm.Dense(l.LoRA.B.Grad, l.Out, l.LoRA.Rank) }
 
-// expertGradientsBF16 is expertGradients, but for the biases, for weights in bf16.
+// expertGradientsBF16 is expertGradients for bf16 weights, without the biases.
 func (t *Tape) expertGradientsBF16(m memory, l linears, rows int, beta float32) error {
 	of, lin, kind := l.experts(), l.layers[0], l.layers[0].kind()
 	x, dy := m.xHalf.rows(0, rows, lin.In), m.yHalf.rows(0, rows, lin.Out)

@@ -40,11 +40,11 @@ type FactorSink func(pair int, f gradproj.Factors) error
 // layer is a list of one; the experts of a mixture are a list of many. All have the same shape.
 type linears struct {
 	layers []*Linear
-	rows   []int32  // on the host; nil = one launch computes all layers (together)
+	rows   []int32  // on the host; nil = one launch computes all layers (see together)
 	routed *Routing // the routing of the rows to experts; nil = the rows are the batch's tokens
 }
 
-// apart reads rows, for products layer by layer.
+// apart reads rows from the device, for computing layer by layer.
 func (l *linears) apart() (err error) {
 	if l.rows == nil {
 		l.rows, err = l.routed.rows()
