@@ -121,7 +121,7 @@ func (l *lanes) each(ctx context.Context, gradient func(lane int) error) error {
 		return l.sharded.during(func(u *unit) error { return l.add(ctx, u) }, func() error {
 			err := task.Catch(func() error { return gradient(first) })
 			if l.model != nil && !l.sharded.passed { // the other processes make a pass
-				err = errors.Join(err, l.model.GoAlongBackward())
+				err = errors.Join(err, l.model.RunIdleBackward())
 			}
 			return err
 		})

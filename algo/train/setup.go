@@ -50,7 +50,7 @@ func setUp(ctx context.Context, c *config.Config, dev, machine driver.Device, lo
 		return nil, err
 	}
 	if shards != nil && shards.Take != nil {
-		t.ranks.InTurns(func(turn ranks.Turn) error { return t.model.GoAlong(uint32(turn), l.lanes.followed()) })
+		t.ranks.InTurns(func(turn ranks.Turn) error { return t.model.RunIdle(uint32(turn), l.lanes.followed()) })
 	}
 	l.passes = newPasses(c, dev, t.model, d.Train)
 	if l.lanes, err = newLanes(c, dev, l.Plan, t.ranks, t.model, log); err != nil {

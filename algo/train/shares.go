@@ -163,7 +163,7 @@ func (l *lanes) keepWeights(model *decoder.Model) error {
 		return parts
 	}, func(p *tensor.Param, parts []decoder.WeightPart) {
 		for i, part := range l.Parts(p) {
-			part.View.Hold(parts[i].Values)
+			part.View.BindTrained(parts[i].Values)
 		}
 	}, func(what string, params []*tensor.Param) error {
 		return l.together(context.Background(), "gathering the weights of "+what, params)

@@ -11,110 +11,114 @@ import (
 	"dataflex.dev/dataflex/model/tensor"
 )
 
-// Shards is how processes share the weights of a model out (DeepSpeed's stage 3, FSDP's
-// full_shard): each keeps a share of every section, and has all of a section only while a pass
-// is in it, or while somebody reads its weights. What several sections use, tied embeddings for
-// example, and what adapters train stays whole on every process.
+// Shards divides the weights of a model among processes (DeepSpeed's ZeRO stage 3: Rajbhandari
+// et al. 2020, arXiv:1910.02054, section 5.3; FSDP's full_shard). Each process keeps a part of
+// every section. It has a whole section in memory only while a pass is in that section, or
+// while the section's weights are read. Parameters used in several sections, such as tied
+// embeddings, and those of adapters stay whole on every process.
 //
-// Whatever brings a section's weights together is a call of all processes, which have unlike
-// numbers of passes: so each pass is taken in turn, and a process without one goes along
-// (Model.GoAlong).
+// Gathering a section is a collective call, and processes have different numbers of passes.
+// Therefore processes take turns: while one makes a pass, those without a pass of their own
+// make the same calls (Model.RunIdle).
 type Shards struct {
-	Rank, Of int // this process, and how many there are
-	// Gather overwrites all with the own of every process, in their order; nil on a device that
-	// only counts. what says of which section, for messages.
+	Rank, Of int // this process, and the number of processes
+	// Gather overwrites all with the parts own of every process, in order of rank; nil on a
+	// device that only counts memory. what names the section in messages.
 	Gather func(what string, own, all driver.F32) error
-	// Take calls do in this process's turn, of which the processes take the greatest first.
+	// Take runs do when it is this process's turn. The highest turn that any process asks for
+	// comes first.
 	Take func(turn uint32, do func() error) error
 }
 
-// window is how many sections have their weights on a process at a time: that of a pass, and
-// the one before, with which a backward pass goes on.
+// window is the number of sections in memory at a time: the one that a pass is in and the
+// previous one, with which a backward pass continues.
 const window = 2
 
-// nothing is what a place of the window holds before the first section.
-const nothing = -1
+// noSection marks a place of the window that holds no section yet.
+const noSection = -1
 
-// shardedWeights are the weights of a model of which this process keeps a share.
+// shardedWeights are the weights of a sharded model on this process.
 type shardedWeights struct {
 	dev      driver.Device
 	how      Shards
 	sections []sharedSection
 	window   [window]driver.Memory
-	extra    [window]driver.Memory                            // float32 weights that train, where products read another form
-	other    []driver.Memory                                  // parts of what trains, and what stays whole
-	together func(what string, trained []*tensor.Param) error // brings parts together in Param.Data
-	holds    [window]int                                      // sections; all processes have the same ones
+	extra    [window]driver.Memory                            // trained float32 weights, if products read another form
+	other    []driver.Memory                                  // parts of trained weights, and weights that stay whole
+	together func(what string, trained []*tensor.Param) error // gathers the parts of trained weights into Param.Data
+	holds    [window]int                                      // the sections in the window, the same ones on all processes
 
-	route *route // of the pass that is being made; nil: none is
+	route *route // of the current pass; nil outside of a pass
 }
 
-// route is how far a pass has come. Whatever happens to the pass, it goes all the way, as the
-// other processes do.
+// route is the progress of a pass. A pass that fails still visits the remaining sections,
+// because the other processes do.
 type route struct {
-	up, down    []int    // sections to which it still comes, forward and backward
-	follower    Follower // of gradients; nil: they are not followed
-	begun, left int      // the last sections of which the follower was told
-	failure     error    // of what all processes do
+	up, down    []int    // the sections still to be visited, forward and backward
+	follower    Follower // of the gradients; nil: this pass has none
+	begun, left int      // the last sections whose Before and After were called
+	failure     error    // the first failure of a collective call
 }
 
-// sharedSection is the weights of a section that are used in no other.
+// sharedSection holds the weights of a section that no other section uses.
 type sharedSection struct {
-	lodgers []*lodger
-	own     driver.Memory   // this process's share of all lodgers' memory; none where all of them train
-	trained []*tensor.Param // those that are kept in parts instead
+	params  []*shardedParam
+	own     driver.Memory   // this process's part of the section's memory; none if all its weights are trained
+	trained []*tensor.Param // the trained weights, which are kept in parts instead
 }
 
-// lodger is a parameter whose memory is a place of the window; it is its Home.
-type lodger struct {
+// shardedParam is a parameter whose memory is a place of the window; it is the parameter's
+// tensor.WeightStore.
+type shardedParam struct {
 	weights  *shardedWeights
 	section  int
 	param    *tensor.Param
-	from, to int          // bytes of the section
-	parts    []WeightPart // of one that trains
+	from, to int          // its bytes in the section
+	parts    []WeightPart // of a trained parameter
 }
 
-// WeightPart is what this process keeps of a parameter that trains: elements [From, To), in
-// float32.
+// WeightPart is what this process keeps of a trained parameter: elements [From, To) in float32.
 type WeightPart struct {
 	From, To int
 	Values   driver.F32
 }
 
-// turns that processes take, in Shards.Take: to read the weights of section s, 1+s; then these.
+// The turns for Shards.Take: 1+s reads the weights of section s; the turns of passes come after
+// these.
 func (m *Model) forwardTurn() uint32  { return uint32(m.Sections()) + 1 }
 func (m *Model) backwardTurn() uint32 { return uint32(m.Sections()) + 2 }
 
-// lodgings is the alignment of a parameter in a section, in bytes.
-const lodgings = 256
+// sectionAlign is the alignment of parameters in a section, in bytes.
+const sectionAlign = 256
 
-// shard gives the weights, which have no memory yet, theirs.
+// shard allocates the memory of the weights: the window, this process's parts, and the weights
+// that stay whole.
 func (m *Model) shard(how Shards) error {
-	w := &shardedWeights{dev: m.dev, how: how, sections: make([]sharedSection, m.Sections()), holds: [window]int{nothing, nothing}}
+	w := &shardedWeights{dev: m.dev, how: how, sections: make([]sharedSection, m.Sections()), holds: [window]int{noSection, noSection}}
 	m.shards = w
 	spans, sizes := m.Spans(), make([]int, m.Sections())
 	for _, p := range m.base() {
 		n := p.Needs()
 		switch s := spans[p]; {
-		case n == 0: // not in the folder, which is reported when it is read
+		case n == 0: // missing in the folder; reading it reports that
 		case s.First != s.Last:
 			memory, err := m.dev.Alloc(n)
 			if err != nil {
 				return fmt.Errorf("%s %v: %w", p.Name, p.Shape, err)
 			}
 			w.other = append(w.other, memory)
-			p.Lodge(memory, driver.F32{}, nil)
+			p.Attach(memory, driver.F32{}, nil)
 		default:
 			at := sizes[s.First]
-			w.sections[s.First].lodgers = append(w.sections[s.First].lodgers, &lodger{weights: w, section: s.First, param: p, from: at, to: at + n})
-			sizes[s.First] += (n + lodgings - 1) / lodgings * lodgings
+			w.sections[s.First].params = append(w.sections[s.First].params, &shardedParam{weights: w, section: s.First, param: p, from: at, to: at + n})
+			sizes[s.First] += (n + sectionAlign - 1) / sectionAlign * sectionAlign
 		}
 	}
 	var most [window]int
 	for s := range w.sections {
-		share := (sizes[s]/how.Of + lodgings - 1) / lodgings * lodgings
+		share := (sizes[s]/how.Of + sectionAlign - 1) / sectionAlign * sectionAlign
 		if share*how.Of < sizes[s] {
-			share += lodgings
+			share += sectionAlign
 		}
 		most[s%window] = max(most[s%window], share*how.Of)
 		if share == 0 {
@@ -135,8 +139,8 @@ func (m *Model) shard(how Shards) error {
 		}
 	}
 	for s := range w.sections {
-		for _, l := range w.sections[s].lodgers {
-			l.param.Lodge(piece(w.window[s%window], l.from, l.to), driver.F32{}, l)
+		for _, l := range w.sections[s].params {
+			l.param.Attach(piece(w.window[s%window], l.from, l.to), driver.F32{}, l)
 		}
 	}
 	for _, v := range m.views {
@@ -145,12 +149,12 @@ func (m *Model) shard(how Shards) error {
 	return nil
 }
 
-// piece is bytes [from, to) of memory.
+// piece returns bytes [from, to) of m.
 func piece(m driver.Memory, from, to int) driver.Memory {
 	return driver.View[uint8](m).Sub(from, to).Memory()
 }
 
-// sectionName says which section that is.
+// name returns a section's name for messages.
 func (w *shardedWeights) name(s int) string {
 	switch {
 	case s == 0:
@@ -161,7 +165,7 @@ func (w *shardedWeights) name(s int) string {
 	return fmt.Sprintf("layer %d", s-1)
 }
 
-// bytes is the device memory of the weights.
+// bytes returns the device memory that the weights take.
 func (w *shardedWeights) bytes() (n uint64) {
 	for _, list := range [][]driver.Memory{w.window[:], w.extra[:], w.other} {
 		for _, m := range list {
@@ -186,11 +190,10 @@ func (w *shardedWeights) close() {
 	}
 }
 
-// SharesWeights reports whether processes share the weights out.
+// SharesWeights reports whether the weights are sharded.
 func (m *Model) SharesWeights() bool { return m.shards != nil }
 
-// WholeWeights lists the model's own weights that every process has all of although weights are
-// shared out.
+// WholeWeights lists the weights that stay whole on every process of a sharded model.
 func (m *Model) WholeWeights() (out []*tensor.Param) {
 	for _, p := range m.base() {
 		if !p.Sharded() {
@@ -200,8 +203,8 @@ func (m *Model) WholeWeights() (out []*tensor.Param) {
 	return out
 }
 
-// ShardedBytes is the memory of the weights of a model that processes share out, of which
-// window is that of the sections that a process has at a time; 0 for any other.
+// ShardedBytes returns the memory that a sharded model's weights take on this process, and the
+// part of it that is the window; 0 for other models.
 func (m *Model) ShardedBytes() (all, window uint64) {
 	if m.shards == nil {
 		return 0, 0
@@ -212,13 +215,13 @@ func (m *Model) ShardedBytes() (all, window uint64) {
 	return m.shards.bytes(), window
 }
 
-// gather brings the weights of a section together.
+// gather gathers the weights of section s into the window.
 func (w *shardedWeights) gather(s int) error {
 	at, section := s%window, &w.sections[s]
 	if w.holds[at] == s || w.how.Gather == nil {
 		return nil
 	}
-	w.holds[at] = nothing
+	w.holds[at] = noSection
 	if n := section.own.Size(); n > 0 {
 		all := piece(w.window[at], 0, n*w.how.Of)
 		if err := w.how.Gather(w.name(s), driver.View[float32](section.own), driver.View[float32](all)); err != nil {
@@ -237,8 +240,8 @@ func (w *shardedWeights) gather(s int) error {
 	return nil
 }
 
-// Fetch implements tensor.Home.
-func (l *lodger) Fetch() error {
+// Fetch implements tensor.WeightStore.
+func (l *shardedParam) Fetch() error {
 	w := l.weights
 	if w.how.Gather == nil || w.holds[l.section%window] == l.section {
 		return nil
@@ -249,12 +252,12 @@ func (l *lodger) Fetch() error {
 	return w.how.Take(uint32(l.section)+1, func() error { return w.gather(l.section) })
 }
 
-// Keep implements tensor.Home.
-func (l *lodger) Keep() error {
+// Keep implements tensor.WeightStore.
+func (l *shardedParam) Keep() error {
 	w := l.weights
 	at := l.section % window
 	if w.holds[at] != l.section {
-		w.holds[at] = nothing
+		w.holds[at] = noSection
 	}
 	for _, part := range l.parts {
 		if err := driver.Copy(w.dev, part.Values, l.param.Data.Sub(part.From, part.To)); err != nil {
@@ -270,11 +273,11 @@ func (l *lodger) Keep() error {
 	return driver.Copy(w.dev, driver.View[uint8](piece(own, from-begins, to-begins)), driver.View[uint8](piece(w.window[at], from, to)))
 }
 
-// pass makes a pass forward and, if it goes back, backward, when it is this process's turn;
-// follows says that the follower is told of it.
+// pass makes a forward pass, and with back also a backward pass, when it is this process's
+// turn. With follows the Follower of gradients is called.
 func (m *Model) pass(back, follows bool, do func() error) error {
 	w := m.shards
-	if w == nil || w.how.Take == nil || w.route != nil { // the last is a part of a pass
+	if w == nil || w.how.Take == nil || w.route != nil { // the last: do is part of a pass
 		return do()
 	}
 	turn := m.forwardTurn()
@@ -307,7 +310,7 @@ func (m *Model) newRoute(back, follows bool) *route {
 	return r
 }
 
-// enter brings the weights of the section together to which a pass comes.
+// enter gathers the weights of the section that a pass comes to.
 func (m *Model) enter(section int) {
 	if m.shards == nil || m.shards.route == nil {
 		return
@@ -324,7 +327,7 @@ func (m *Model) enter(section int) {
 	}
 }
 
-// ahead yields the list that begins with the next section, as long as there is one.
+// ahead yields the list that contains the next section, until both lists are empty.
 func (r *route) ahead() iter.Seq[*[]int] {
 	return func(yield func(*[]int) bool) {
 		for {
@@ -339,7 +342,8 @@ func (r *route) ahead() iter.Seq[*[]int] {
 	}
 }
 
-// begin and leave tell the follower of a section, as far as a pass comes that all processes make.
+// begin and leave call the Follower's methods and record the section, so that arrive can
+// complete a pass that has failed.
 func (m *Model) begin(f Follower, section int) error {
 	if w := m.shards; w != nil && w.route != nil {
 		w.route.begun = section
@@ -354,8 +358,8 @@ func (m *Model) leave(f Follower, section int) error {
 	return f.After(section)
 }
 
-// arrive goes the rest of the way of a pass that has ended before. What it meets there, a
-// fault of the device for example, does not end it.
+// arrive visits the remaining sections of a pass that has ended early. Failures on the way, of
+// the device for example, do not stop it.
 func (m *Model) arrive() {
 	r := m.shards.route
 	each := func(do func() error) {
@@ -379,15 +383,15 @@ func (m *Model) arrive() {
 	}
 }
 
-// GoAlongBackward is a backward pass of all processes of which this one computes nothing.
-func (m *Model) GoAlongBackward() error {
+// RunIdleBackward takes part in a backward pass for which this process has nothing to compute.
+func (m *Model) RunIdleBackward() error {
 	turn := m.backwardTurn()
-	return m.shards.how.Take(turn, func() error { return m.GoAlong(turn, true) })
+	return m.shards.how.Take(turn, func() error { return m.RunIdle(turn, true) })
 }
 
-// GoAlong is what this process does while others take a turn: it brings the same weights
-// together, and if follow is set, tells the follower of gradients of the same sections.
-func (m *Model) GoAlong(turn uint32, follow bool) error {
+// RunIdle takes part in another process's turn: it gathers the same sections and, with follow,
+// calls the Follower for them.
+func (m *Model) RunIdle(turn uint32, follow bool) error {
 	w := m.shards
 	if turn < m.forwardTurn() {
 		return w.gather(int(turn) - 1)

@@ -281,7 +281,7 @@ func TestShardedPassEnds(t *testing.T) {
 				f := &planted{tokenMixer: m.layers[1].mixer, fails: job.Rank() == 1 && !along, section: section, job: job}
 				m.follower, m.layers[1].mixer = f, f
 				if job.Rank() == 1 && along {
-					err = m.GoAlongBackward()
+					err = m.RunIdleBackward()
 				} else {
 					_, err = m.Backward(b, o)
 				}

@@ -7,10 +7,10 @@ import (
 	"dataflex.dev/dataflex/model/tensor"
 )
 
-// KeepInParts has what trains of the weights that processes share out kept as the optimizer
-// steps it, in float32. parts says which elements of a parameter are this process's, and
-// keep receives their memory, which holds the numbers. together brings the parts of all processes
-// together in Param.Data of some parameters of a section, at its next use.
+// KeepInParts keeps the trained weights of a sharded model as the optimizer updates them, in
+// float32. parts returns the elements of a parameter that this process keeps, and keep receives
+// their memory, initialised with the weights. together gathers the parts of all processes into
+// Param.Data of some parameters of a section; it is called when the section is next used.
 func (m *Model) KeepInParts(parts func(*tensor.Param) []WeightPart, keep func(*tensor.Param, []WeightPart), together func(what string, params []*tensor.Param) error) error {
 	w := m.shards
 	if err := m.widenWindow(); err != nil {
@@ -18,14 +18,14 @@ func (m *Model) KeepInParts(parts func(*tensor.Param) []WeightPart, keep func(*t
 	}
 	for s := range w.sections {
 		section := &w.sections[s]
-		lodgers := section.training()
-		if len(lodgers) == 0 {
+		params := section.training()
+		if len(params) == 0 {
 			continue
 		}
-		if err := lodgers[0].Fetch(); err != nil {
+		if err := params[0].Fetch(); err != nil {
 			return err
 		}
-		for _, l := range lodgers {
+		for _, l := range params {
 			l.param.Widen(w.dev)
 			if l.parts = parts(l.param); len(l.parts) > 0 {
 				if err := w.memoryOf(l); err != nil {
@@ -38,7 +38,7 @@ func (m *Model) KeepInParts(parts func(*tensor.Param) []WeightPart, keep func(*t
 			keep(l.param, l.parts)
 			section.trained = append(section.trained, l.param)
 		}
-		if len(lodgers) == len(section.lodgers) {
+		if len(params) == len(section.params) {
 			w.dev.Free(section.own)
 			section.own = driver.Memory{}
 		}
@@ -50,9 +50,9 @@ func (m *Model) KeepInParts(parts func(*tensor.Param) []WeightPart, keep func(*t
 	return nil
 }
 
-// training lists those that train.
-func (s *sharedSection) training() (out []*lodger) {
-	for _, l := range s.lodgers {
+// training returns the parameters of the section that are trained.
+func (s *sharedSection) training() (out []*shardedParam) {
+	for _, l := range s.params {
 		if l.param.Trainable() && l.param.Sharded() {
 			out = append(out, l)
 		}
@@ -60,23 +60,23 @@ func (s *sharedSection) training() (out []*lodger) {
 	return out
 }
 
-// widenWindow gives float32 weights that train a place of the window where products read
-// another form.
+// widenWindow allocates a second window for trained float32 weights, if products read another
+// form.
 func (m *Model) widenWindow() error {
 	w := m.shards
-	places := func(s int, f func(l *lodger, from, to int)) (size int) {
+	places := func(s int, f func(l *shardedParam, from, to int)) (size int) {
 		for _, l := range w.sections[s].training() {
 			if l.param.Data.IsNil() {
 				n := 4 * l.param.Size()
 				f(l, size, size+n)
-				size += (n + lodgings - 1) / lodgings * lodgings
+				size += (n + sectionAlign - 1) / sectionAlign * sectionAlign
 			}
 		}
 		return size
 	}
 	var most [window]int
 	for s := range w.sections {
-		most[s%window] = max(most[s%window], places(s, func(*lodger, int, int) {}))
+		most[s%window] = max(most[s%window], places(s, func(*shardedParam, int, int) {}))
 	}
 	for i, n := range most {
 		if n == 0 {
@@ -88,15 +88,15 @@ func (m *Model) widenWindow() error {
 		}
 	}
 	for s := range w.sections {
-		places(s, func(l *lodger, from, to int) {
-			l.param.Lodge(piece(w.window[s%window], l.from, l.to), driver.View[float32](piece(w.extra[s%window], from, to)), l)
+		places(s, func(l *shardedParam, from, to int) {
+			l.param.Attach(piece(w.window[s%window], l.from, l.to), driver.View[float32](piece(w.extra[s%window], from, to)), l)
 		})
 	}
 	return nil
 }
 
-// memoryOf gives this process's parts of a parameter memory.
-func (w *shardedWeights) memoryOf(l *lodger) error {
+// memoryOf allocates the memory of this process's parts of a parameter.
+func (w *shardedWeights) memoryOf(l *shardedParam) error {
 	size := 0
 	for _, part := range l.parts {
 		size += 4 * (part.To - part.From)
@@ -115,6 +115,6 @@ func (w *shardedWeights) memoryOf(l *lodger) error {
 	return nil
 }
 
-// ForgetWeights says that the weights kept in parts have changed: they are brought together again
-// at their next use.
-func (m *Model) ForgetWeights() { m.shards.holds = [window]int{nothing, nothing} }
+// ForgetWeights says that the optimizer has changed the parts: sections are gathered again when
+// they are next used.
+func (m *Model) ForgetWeights() { m.shards.holds = [window]int{noSection, noSection} }

@@ -19,14 +19,14 @@ type Param struct {
 	Grad  driver.F32 // the accumulated gradient, of the weights' length; nil = frozen, or not placed yet
 
 	trains bool
-	home   Home   // nil: p always has its numbers
-	weight weight // read by products; nil = there are only name and shape
+	store  WeightStore // nil: p always has its numbers
+	weight weight      // read by products; nil = there are only name and shape
 	steps  driver.Memory
 	grad   driver.Memory // the memory of Grad; steps is that of Data if the weight has another form
 }
 
 // New allocates a frozen float32 parameter of zeros on dev. With dev nil it has no memory until
-// Lodge gives it some, like those of the other forms.
+// Attach gives it some, like those of the other forms.
 func New(dev driver.Device, name string, shape ...int) (*Param, error) {
 	return newParam(dev, name, shape, newFloat32s)
 }
@@ -105,7 +105,7 @@ func (p *Param) TrainPlaced(dev driver.Device) error {
 			return fmt.Errorf("training %s: %w", p.Name, err)
 		}
 	}
-	if p.Data.IsNil() && p.home == nil {
+	if p.Data.IsNil() && p.store == nil {
 		var err error
 		if p.steps, err = dev.Alloc(4 * p.Size()); err != nil {
 			return fmt.Errorf("%s %v: %w", p.Name, p.Shape, err)
@@ -150,7 +150,7 @@ func (p *Param) Read(dev driver.Device) (x []float32, err error) {
 	if p.Data.IsNil() {
 		return p.weight.read(dev)
 	}
-	if x, err = driver.Read(dev, p.Data); p.home != nil {
+	if x, err = driver.Read(dev, p.Data); p.store != nil {
 		x = slices.Clone(x) // other numbers take the memory
 	}
 	return x, err
@@ -247,7 +247,7 @@ func (p *Param) Grow(dev driver.Device, rows int) error {
 	if rows < p.Shape[0] {
 		panic("tensor: Grow to fewer rows")
 	}
-	if p.home != nil {
+	if p.store != nil {
 		return fmt.Errorf("%s is sharded and cannot grow: shard the optimizer's state and the gradients alone, stage 2", p.Name)
 	}
 	old, err := p.Read(dev)
@@ -283,8 +283,8 @@ func (p *Param) View(whole *Param, from int) {
 		}
 		return x.Sub(from, to)
 	}
-	p.Data, p.Grad, p.weight, p.trains, p.home = cut(whole.Data), cut(whole.Grad), nil, whole.trains, whole.home
-	if whole.weight != nil && whole.lodged() {
+	p.Data, p.Grad, p.weight, p.trains, p.store = cut(whole.Data), cut(whole.Grad), nil, whole.trains, whole.store
+	if whole.weight != nil && whole.hasMemory() {
 		p.weight = whole.weight.sub(from, p.Shape)
 	}
 }
