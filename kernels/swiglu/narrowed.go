@@ -18,10 +18,14 @@ func ForwardNarrowed(dev driver.Device, act Activation, gate, up driver.F32, out
 	}
 	dispatch.Run(dev, "swiglu.ForwardNarrowed", func(c *cpu.Device) {
 		g, u, y := gate.Host(), up.Host(), out.Host()
-		inPieces(c, n, func(lo, hi int, w *intermediates) {
-			part := w.out[:hi-lo]
-			forwardPiece(act, g[lo:hi], u[lo:hi], part, &w.sigmoid)
-			cast.NarrowHost(part, y[lo:hi])
+		c.Parallel(blocks(n), func(b int) {
+			w := workspaces.Take()
+			for lo, hi := range piecesOf(b, n) {
+				part := w.out[:hi-lo]
+				forwardPiece(act, g[lo:hi], u[lo:hi], part, &w.sigmoid)
+				cast.NarrowHost(part, y[lo:hi])
+			}
+			workspaces.Give(w)
 		})
 	}, func(c driver.Launcher) {
 		wide := floatsOf(c, 0, n)
@@ -39,11 +43,15 @@ func BackwardNarrowed(dev driver.Device, act Activation, dout, gate, up driver.F
 	}
 	dispatch.Run(dev, "swiglu.BackwardNarrowed", func(c *cpu.Device) {
 		d, g, u, dg, du := dout.Host(), gate.Host(), up.Host(), dgate.Host(), dup.Host()
-		inPieces(c, n, func(lo, hi int, w *intermediates) {
-			one, other := w.out[:hi-lo], w.other[:hi-lo]
-			backwardPiece(act, d[lo:hi], g[lo:hi], u[lo:hi], one, other, w)
-			cast.NarrowHost(one, dg[lo:hi])
-			cast.NarrowHost(other, du[lo:hi])
+		c.Parallel(blocks(n), func(b int) {
+			w := workspaces.Take()
+			for lo, hi := range piecesOf(b, n) {
+				one, other := w.out[:hi-lo], w.other[:hi-lo]
+				backwardPiece(act, d[lo:hi], g[lo:hi], u[lo:hi], one, other, w)
+				cast.NarrowHost(one, dg[lo:hi])
+				cast.NarrowHost(other, du[lo:hi])
+			}
+			workspaces.Give(w)
 		})
 	}, func(c driver.Launcher) {
 		one, other := floatsOf(c, 0, n), floatsOf(c, 1, n)

@@ -1,6 +1,7 @@
 package swiglu
 
 import (
+	"iter"
 	"math"
 
 	"dataflex.dev/dataflex/driver/cpu"
@@ -23,20 +24,26 @@ type intermediates struct{ sigmoid, rest, out, other [piece]float32 }
 
 var workspaces = scratch.NewPool[intermediates](128)
 
-// inPieces calls f with the bounds of pieces that cover n elements.
-func inPieces(c *cpu.Device, n int, f func(lo, hi int, w *intermediates)) {
-	c.Parallel((n+block-1)/block, func(b int) {
-		w := workspaces.Take()
+// piecesOf yields the bounds of the pieces of block b of n elements.
+func piecesOf(b, n int) iter.Seq2[int, int] {
+	return func(yield func(lo, hi int) bool) {
 		for lo := b * block; lo < min(n, (b+1)*block); lo += piece {
-			f(lo, min(n, lo+piece), w)
+			if !yield(lo, min(n, lo+piece)) {
+				return
+			}
 		}
-		workspaces.Give(w)
-	})
+	}
 }
 
+func blocks(n int) int { return (n + block - 1) / block }
+
 func forwardCPU(c *cpu.Device, act Activation, gate, up, out []float32) {
-	inPieces(c, len(gate), func(lo, hi int, w *intermediates) {
-		forwardPiece(act, gate[lo:hi], up[lo:hi], out[lo:hi], &w.sigmoid)
+	c.Parallel(blocks(len(gate)), func(b int) {
+		w := workspaces.Take()
+		for lo, hi := range piecesOf(b, len(gate)) {
+			forwardPiece(act, gate[lo:hi], up[lo:hi], out[lo:hi], &w.sigmoid)
+		}
+		workspaces.Give(w)
 	})
 }
 
@@ -57,8 +64,12 @@ func forwardPiece(act Activation, gate, up, out []float32, s *[piece]float32) {
 }
 
 func backwardCPU(c *cpu.Device, act Activation, dout, gate, up, dgate, dup []float32) {
-	inPieces(c, len(gate), func(lo, hi int, w *intermediates) {
-		backwardPiece(act, dout[lo:hi], gate[lo:hi], up[lo:hi], dgate[lo:hi], dup[lo:hi], w)
+	c.Parallel(blocks(len(gate)), func(b int) {
+		w := workspaces.Take()
+		for lo, hi := range piecesOf(b, len(gate)) {
+			backwardPiece(act, dout[lo:hi], gate[lo:hi], up[lo:hi], dgate[lo:hi], dup[lo:hi], w)
+		}
+		workspaces.Give(w)
 	})
 }
 

@@ -111,7 +111,7 @@ func (d drawnSource) Float32(x []float32) error {
 // coded returns a random model with quantised linear layers.
 func codedOn(t *testing.T, dev driver.Device, c Config, half bool, f quant.Format) *Model {
 	t.Helper()
-	m, err := build(dev, t.TempDir(), c, forms{half: half, codes: func(string) (quant.Format, bool) { return f, true }})
+	m, err := build(dev, "random", c, forms{half: half, codes: func(string) (quant.Format, bool) { return f, true }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -184,7 +184,7 @@ func sameAsDecoded(t *testing.T, name string, c Config, f quant.Format) {
 	t.Helper()
 	dev := closing(t, cpu.New(2))
 	coded := codedOn(t, dev, c, false, f)
-	plain, err := build(dev, t.TempDir(), c, forms{})
+	plain, err := build(dev, "random", c, forms{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -261,7 +261,7 @@ func TestQuantisedEmbeddings(t *testing.T) {
 	f := quantFormats["nf4"]
 	var got [2]passed
 	for i := range got {
-		m, err := build(dev, t.TempDir(), c, forms{bf16: i == 1, codes: func(string) (quant.Format, bool) { return f, true }})
+		m, err := build(dev, "random", c, forms{bf16: i == 1, codes: func(string) (quant.Format, bool) { return f, true }})
 		if err != nil {
 			t.Fatal(err)
 		}

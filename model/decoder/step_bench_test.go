@@ -57,7 +57,7 @@ func randomOn(tb testing.TB, dev driver.Device, c Config, half bool) *Model {
 // randomFrom is randomOn with tensors stored in other forms.
 func randomFrom(tb testing.TB, dev driver.Device, c Config, how forms) *Model {
 	tb.Helper()
-	m, err := build(dev, tb.TempDir(), c, how)
+	m, err := build(dev, "random", c, how)
 	if err != nil {
 		tb.Fatal(err)
 	}
