@@ -1,6 +1,7 @@
 package config
 
 import (
+	"slices"
 	"strings"
 
 	"dataflex.dev/dataflex/data/yamlfile"
@@ -164,11 +165,13 @@ func otherFile(root *yamlfile.Value) error {
 		if what, ok := otherFiles[e.Key]; ok {
 			return e.Pos.Errorf("unknown key %q: it belongs to %s", e.Key, what)
 		}
-		if strings.HasPrefix(e.Key, "<") && strings.HasSuffix(e.Key, ">") {
-			return e.Pos.Errorf("unknown key %q: it looks like a token: name a file of new tokens with new_special_tokens_config in the training configuration", e.Key)
-		}
 	}
-	return nil
+	entries := root.Entries()
+	other := func(e yamlfile.Entry) bool { return !strings.HasPrefix(e.Key, "<") || !strings.HasSuffix(e.Key, ">") }
+	if len(entries) == 0 || slices.ContainsFunc(entries, other) {
+		return nil
+	}
+	return entries[0].Pos.Errorf("unknown key %q: it looks like a token: name a file of new tokens with new_special_tokens_config in the training configuration", entries[0].Key)
 }
 
 // unknown makes the error for a key that is not in the table.
