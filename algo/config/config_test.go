@@ -167,6 +167,27 @@ func TestJSONConfigAndInlineDatasetInfo(t *testing.T) {
 	}
 }
 
+// TestHome: as os.path.expanduser, to which transformers gives output_dir and logging_dir.
+func TestHome(t *testing.T) {
+	home := t.TempDir()
+	t.Setenv("HOME", home)
+	t.Setenv("USERPROFILE", home)
+	for path, want := range map[string]string{
+		"~/runs/a": filepath.Join(home, "runs", "a"), "~b": "~b", "a/~": "a/~", "./~/a": "./~/a",
+	} {
+		c := mustLoad(t, minimal, "output_dir="+path, "logging_dir="+path, "dataset_dir="+path, "model_name_or_path="+path)
+		if got := c.Training.OutputDir; got != want {
+			t.Errorf("output_dir: %s is %s, want %s", path, got, want)
+		}
+		if got := c.Training.LoggingDir; got != want {
+			t.Errorf("logging_dir: %s is %s, want %s", path, got, want)
+		}
+		if c.Data.DatasetDir != want || c.Model.NameOrPath != want {
+			t.Errorf("%s: data in %s, the model in %s, want %s", path, c.Data.DatasetDir, c.Model.NameOrPath, want)
+		}
+	}
+}
+
 func TestUnknownKeyShowsLineAndNearest(t *testing.T) {
 	got := loadError(t, minimal+"learning_rat: 1.0e-4 # typo\n")
 	want := "c.yaml:6:1: unknown key \"learning_rat\": did you mean learning_rate?\n   6 | learning_rat: 1.0e-4 # typo\n     | ^"

@@ -2,6 +2,7 @@ package config
 
 import (
 	"math"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -12,8 +13,11 @@ import (
 // parsing.
 func (c *Config) derive(f *faults) {
 	m, d, tn, tr := &c.Model, &c.Data, &c.Tuning, &c.Training
+	for _, folder := range []*string{&tr.OutputDir, &tr.LoggingDir} {
+		*folder = expandUser(*folder)
+	}
 	if d.DatasetInfo.Kind != yamlfile.Map {
-		d.DatasetDir = d.DatasetInfo.Text
+		d.DatasetDir = expandUser(d.DatasetInfo.Text)
 		if !isScalar(d.DatasetInfo) || d.DatasetDir == "" {
 			f.add(c.Errorf("dataset_dir", "expected a folder or a map, got %s", d.DatasetInfo.Describe()))
 		}
@@ -54,6 +58,21 @@ func (c *Config) derive(f *faults) {
 	c.trackers(f)
 	c.shard(f)
 	c.conditionalNotices()
+}
+
+// expandUser puts the user's home in the place of a leading ~, as Hugging Face does with the
+// folders that it writes; here it is done with those that are read, too, which nobody finds
+// upstream.
+func expandUser(path string) string {
+	rest, ok := strings.CutPrefix(path, "~")
+	if !ok || rest != "" && !os.IsPathSeparator(rest[0]) {
+		return path
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return path
+	}
+	return filepath.Join(home, rest)
 }
 
 // trackers resolves report_to. A tracker whose file format is not documented is refused: a

@@ -11,7 +11,7 @@ func (c *Config) findModels() {
 	m := &c.Model
 	m.Name, m.AdapterNameOrPath = m.NameOrPath, slices.Clone(m.AdapterNameOrPath)
 	find := func(key string, path *string, revision string) {
-		dir, err := hub.Model(*path, revision, m.CacheDir)
+		dir, err := hub.Model(expandUser(*path), revision, m.CacheDir)
 		if err != nil {
 			c.missing.add(c.Errorf(key, "%w", err))
 		}
