@@ -52,7 +52,7 @@ func (f *Failure) Unwrap() error { return f.Err }
 func Run(dev driver.Launcher) error {
 	host := cpu.New(1)
 	defer host.Close()
-	for _, t := range slices.Concat(trials, halfTrials, clusterTrials) {
+	for _, t := range slices.Concat(trials, halfTrials, clusterTrials, expertTrials) {
 		if err := t.compare(dev, host); err != nil {
 			return &Failure{t.name, err}
 		}
