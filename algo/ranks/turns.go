@@ -3,8 +3,11 @@ package ranks
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
+
+	"dataflex.dev/dataflex/data/task"
 )
 
 // Turn is what a rank wants to do next that needs all of them, because each keeps only a share
@@ -58,10 +61,7 @@ func (j *Job) await(own Turn, what string) error {
 		if err != nil || next == own {
 			return err
 		}
-		j.turns.within = true
-		err = j.turns.along(next)
-		j.turns.within = false
-		if err == nil {
+		if err = j.goAlong(next); err == nil {
 			continue
 		}
 		if j.failed == nil { // this rank alone has failed: the others are within the turn
@@ -70,6 +70,17 @@ func (j *Job) await(own Turn, what string) error {
 		}
 		return err
 	}
+}
+
+// goAlong takes part in a turn of other ranks. A panic is an error: the others wait for the calls
+// that are missing.
+func (j *Job) goAlong(turn Turn) error {
+	if j.turns.along == nil {
+		return errors.New("the ranks have diverged, because their machines, files or programs differ: they read other weights of the model, or in another order")
+	}
+	j.turns.within = true
+	defer func() { j.turns.within = false }()
+	return task.Catch(func() error { return j.turns.along(turn) })
 }
 
 // next is the greatest turn that a rank wants.

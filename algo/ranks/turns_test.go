@@ -69,10 +69,12 @@ func TestTurns(t *testing.T) {
 }
 
 // TestTurnFails: where a pass fails after it has made its calls all ranks are told at their next
-// call; where a rank cannot go along with the others the job ends on all of them.
+// call; where a rank cannot go along with the others, by an error or a panic, the job ends on all of
+// them.
 func TestTurnFails(t *testing.T) {
 	broken := errors.New("a planted fault")
-	for _, failsAlong := range []bool{false, true} {
+	for _, along := range []func() error{nil, func() error { return broken }, func() error { panic(broken) }} {
+		failsAlong := along != nil
 		for rank, err := range together(t, 3, func(ctx context.Context, j *Job) error {
 			move := func() error {
 				return j.Move(ctx, "weights", func(ctx context.Context) error { _, err := j.c.GatherBytes(ctx, nil); return err })
@@ -80,7 +82,7 @@ func TestTurnFails(t *testing.T) {
 			j.At("step 7")
 			j.InTurns(func(Turn) error {
 				if failsAlong && j.Rank() == 2 {
-					return broken
+					return along()
 				}
 				return move()
 			})
@@ -102,6 +104,19 @@ func TestTurnFails(t *testing.T) {
 			case failsAlong && !(errors.As(err, &lost) && strings.Contains(err.Error(), broken.Error()) && strings.Contains(err.Error(), "step 7, ")):
 				t.Errorf("rank %d: %v", rank, err)
 			}
+		}
+	}
+}
+
+// TestUnlikeTurns: ranks that read unlike weights while their models are built end with an error.
+func TestUnlikeTurns(t *testing.T) {
+	for rank, err := range together(t, 2, func(ctx context.Context, j *Job) error {
+		return j.Take(Turn(1+j.Rank()), func() error {
+			return j.Move(ctx, "weights", func(ctx context.Context) error { _, err := j.c.GatherBytes(ctx, nil); return err })
+		})
+	}) {
+		if err == nil || !strings.Contains(err.Error(), "the ranks have diverged") {
+			t.Errorf("rank %d: %v", rank, err)
 		}
 	}
 }

@@ -99,7 +99,8 @@ func TestGoldenSharded(t *testing.T) {
 	f := small(t)
 	f.offline(48)
 	f.wide()
-	wide := "model_name_or_path=" + filepath.Join(f.dir, "wide")
+	wide, begun := "model_name_or_path="+filepath.Join(f.dir, "wide"), filepath.Join(f.dir, "begun")
+	f.mustTogether(1, wide, "additional_target=lm_head", "max_steps=1", "output_dir="+begun)
 	runs := map[string][]string{
 		"wide":              {wide, "finetuning_type=full", "weight_decay=0.1", "replay_every=2"},
 		"wide, dropped out": {wide, "lora_rank=64", "lora_dropout=0.1", "neftune_noise_alpha=5"},
@@ -107,13 +108,15 @@ func TestGoldenSharded(t *testing.T) {
 		"wide, qlora":       {wide, "quantization_bit=4", "lora_rank=8"},
 		"wide, dora":        {wide, "use_dora=true"},
 		"wide, saves":       {wide, "additional_target=lm_head", "bf16=true"},
+		"wide, goes on":     {wide, "adapter_name_or_path=" + begun, "bf16=true"},
+		"wide, half":        {wide, "finetuning_type=freeze", "freeze_trainable_layers=2", "freeze_trainable_modules=mlp", "load_best_model_at_end=true", "learning_rate=0.05", "bf16=true"},
 		"lora":              {"lora_dropout=0.1", "replay_every=2", "load_best_model_at_end=true"},
 		"loraplus":          {"loraplus_lr_ratio=4", "weight_decay=0.1"},
 		"full":              {"finetuning_type=full", "gradient_accumulation_steps=2", "weight_decay=0.1"},
 		"full lion":         {"finetuning_type=full", "optim=lion_32bit"},
 		"freeze sgd":        {"finetuning_type=freeze", "freeze_trainable_layers=1", "optim=sgd", "weight_decay=0.1"},
 	}
-	forms := map[string]bool{"wide, bf16": true, "wide, qlora": true, "wide, dora": true, "wide, saves": true} // of weights
+	forms := map[string]bool{"wide, bf16": true, "wide, qlora": true, "wide, dora": true, "wide, saves": true, "wide, goes on": true, "wide, half": true} // of weights
 	for name, args := range runs {
 		runs[name] = append(args, "max_steps=4", "save_steps=2", "eval_strategy=steps", "eval_steps=2")
 	}
@@ -348,6 +351,23 @@ func TestShardedRefusals(t *testing.T) {
 				t.Errorf("%s, rank %d: %v", c.args, rank, err)
 			}
 		}
+	}
+}
+
+// TestStage3Predicts: rank 0 answers prompts with weights that all ranks keep, as one process does.
+func TestStage3Predicts(t *testing.T) {
+	t.Parallel()
+	f := small(t)
+	f.wide()
+	answers := map[int]string{}
+	for _, processes := range []int{1, 2} {
+		out := filepath.Join(f.dir, fmt.Sprint(processes))
+		f.mustTogether(processes, "model_name_or_path="+filepath.Join(f.dir, "wide"), "finetuning_type=full", "ranks=2", stage(3), "max_steps=2", "output_dir="+out,
+			"do_eval=true", "do_predict=true", "predict_with_generate=true", "max_new_tokens=6", "do_sample=false", "per_device_eval_batch_size=2", "max_samples=5")
+		answers[processes] = string(readFile(t, filepath.Join(out, "generated_predictions.jsonl")))
+	}
+	if answers[1] != answers[2] || !strings.Contains(answers[1], "predict") {
+		t.Errorf("two processes answer\n%s\none\n%s", answers[2], answers[1])
 	}
 }
 

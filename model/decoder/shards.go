@@ -57,7 +57,7 @@ type route struct {
 	up, down    []int    // the sections still to be visited, forward and backward
 	follower    Follower // of the gradients; nil: this pass has none
 	begun, left int      // the last sections whose Before and After were called
-	failure     error    // the first failure of a collective call
+	failure     error    // the first one outside of what the pass computes
 }
 
 // sharedSection holds the weights of a section that no other section uses.
@@ -318,8 +318,9 @@ func (m *Model) enter(section int) {
 	r := m.shards.route
 	for list := range r.ahead() {
 		next := (*list)[0]
-		if *list = (*list)[1:]; r.failure == nil {
-			r.failure = m.shards.gather(next)
+		*list = (*list)[1:]
+		if err := m.shards.gather(next); r.failure == nil {
+			r.failure = err
 		}
 		if next == section {
 			return

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/model/checkpoint"
 	"dataflex.dev/dataflex/model/tensor"
 )
 
@@ -46,6 +47,28 @@ func (m *Model) KeepInParts(parts func(*tensor.Param) []WeightPart, keep func(*t
 	w.together = together
 	for _, v := range m.views {
 		v.follow()
+	}
+	return m.readSavesAgain()
+}
+
+// readSavesAgain reads the modules that a loaded adapter trains in full once more: when the adapter
+// was read a sharded weight had no float32 memory yet, and was rounded to what products read.
+func (m *Model) readSavesAgain() error {
+	if m.adapter == nil || m.adapter.read == nil || m.options.Planned {
+		return nil
+	}
+	w, err := checkpoint.OpenAdapter(m.adapter.dir)
+	if err != nil {
+		return err
+	}
+	defer w.Close()
+	for _, p := range m.Trainable() {
+		if !m.adapter.saves[p] || !p.Sharded() {
+			continue
+		}
+		if err := p.Write(m.dev, m.source(p, w, m.adapterName(p)).Float32); err != nil {
+			return err
+		}
 	}
 	return nil
 }
