@@ -20,8 +20,9 @@ type Plan struct {
 // TileRows is the number of places of a tile.
 const TileRows = 128
 
-// MaxExperts is the most experts that a device's plan has room for.
-const MaxExperts = 1024
+// MaxDeviceExperts is the most experts that the device's kernel has room for; the host takes any
+// number.
+const MaxDeviceExperts = 1024
 
 // tiles is the most tiles that the choices can take.
 func (p Params) tiles() int {
@@ -37,9 +38,6 @@ func Group(dev driver.Device, p Params, choice, memory driver.I32) Plan {
 	n, at := p.Tokens*p.TopK, 0
 	if choice.Len() != n || memory.Len() != p.PlanSize() {
 		panic("router: choice is not [T, K], or the plan's memory not PlanSize")
-	}
-	if p.Experts > MaxExperts {
-		panic("router: more than MaxExperts experts")
 	}
 	cut := func(size int) driver.I32 {
 		at += size

@@ -81,6 +81,9 @@ func forwardPTX(dev driver.Launcher, p Params, logits, probs driver.F32, choice 
 
 // groupPTX has a block for each expert, one at least: it also ends the lists.
 func (plan Plan) groupPTX(dev driver.Launcher, p Params, choice driver.I32) {
+	if p.Experts > MaxDeviceExperts {
+		panic("router: no kernel for so many experts")
+	}
 	plans.Launch(ptx.On(dev), "router_plan", ptx.Grid(p.Experts, planThreads), &ptx.One[planArguments]{P: planArguments{
 		choice: choice.Addr(), token: plan.Token.Addr(), slot: plan.Slot.Addr(), offsets: plan.Offsets.Addr(), tiles: plan.Tiles.Addr(),
 		choices: int32(choice.Len()), experts: int32(p.Experts), topK: int32(p.TopK), most: int32(plan.Tiles.Len() / 2),

@@ -126,6 +126,15 @@ func group(t testing.TB, dev driver.Device, p router.Params, choice []int32) (pl
 	return plan, read(t, dev, plan.Token), read(t, dev, plan.Slot)
 }
 
+// TestManyExperts: the host's plan has room for more experts than a device's.
+func TestManyExperts(t *testing.T) {
+	p := router.Params{Tokens: 2, Experts: router.MaxDeviceExperts + 1, TopK: 1}
+	plan, token, slot := group(t, optest.CPU(t, 1), p, []int32{router.MaxDeviceExperts, 3})
+	if tiles := plan.Tiles.Host(); !slices.Equal(token, []int32{1, 0}) || !slices.Equal(slot, []int32{1, 0}) || !slices.Equal(tiles[:4], []int32{3, 0, router.MaxDeviceExperts, 1}) {
+		t.Errorf("tokens %v in places %v, tiles %v", token, slot, tiles)
+	}
+}
+
 // TestTies: of equal logits the first expert comes first.
 func TestTies(t *testing.T) {
 	p := router.Params{Tokens: 1, Experts: 4, TopK: 3}

@@ -242,6 +242,8 @@ func (f family) hostOnly(c *Config) string {
 	switch {
 	case c.Latent.ValueDim > c.Latent.PlainDim+c.Latent.RotaryDim:
 		return "latent attention whose values are wider than its keys"
+	case c.MoE.Experts > router.MaxDeviceExperts:
+		return fmt.Sprintf("more than %d experts", router.MaxDeviceExperts)
 	case c.MoE.Groups > router.MaxDeviceGroups:
 		return fmt.Sprintf("experts in more than %d groups", router.MaxDeviceGroups)
 	case f.sinks && c.widestHead() > attention.TensorHeadDim:

@@ -425,6 +425,7 @@ func TestHostOnly(t *testing.T) {
 		`"youtu", "architectures": ["YoutuForCausalLM"], "v_head_dim": 256`:                                           "latent attention whose values are wider than its keys",
 		`"glm4_moe", "architectures": ["Glm4MoeForCausalLM"], "n_routed_experts": 66, "n_group": 33, "topk_group": 4`: "experts in more than 32 groups",
 		`"gemma", "architectures": ["GemmaForCausalLM"], "head_dim": 264`:                                             "attention with heads of 264",
+		`"mixtral", "architectures": ["MixtralForCausalLM"], "num_local_experts": 1025`:                               "more than 1024 experts",
 	} {
 		dir := t.TempDir()
 		config := `{"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "num_key_value_heads": 1, "vocab_size": 8, "model_type": ` + modelType + `}`
