@@ -1,7 +1,6 @@
 package train
 
 import (
-	"context"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -12,7 +11,6 @@ import (
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/kernels/reduce"
 	"dataflex.dev/dataflex/model/decoder"
-	"dataflex.dev/dataflex/model/optim"
 	"dataflex.dev/dataflex/model/tensor"
 )
 
@@ -285,42 +283,4 @@ func (g *sharedGradients) After(section int) error {
 		g.finish(u)
 	}
 	return g.failure
-}
-
-// add adds up the gradients of a unit over the processes.
-func (l *lanes) add(ctx context.Context, u *unit) error {
-	for _, r := range u.runs {
-		if err := l.job.Move(ctx, "adding the gradients", func(ctx context.Context) error { return l.sum.SumOf(ctx, r.lo, r.whole, r.own) }); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// alone makes a gradient by pass on this process alone, and reports whether it is finite.
-func (l *lanes) alone(pass func() error) (ok bool, err error) {
-	if l.sharded == nil {
-		clearGradients(l.device, l.params)
-		err := pass()
-		return err == nil && finite(optim.GradNorm(l.device, l.params)), err
-	}
-	ok = true
-	err = l.sharded.during(func(u *unit) error {
-		ok = ok && finite(optim.GradNorm(l.device, u.params))
-		return nil
-	}, pass)
-	return ok, err
-}
-
-// summed are the gradients of the step as this process has them: whole, or its parts.
-func (l *lanes) summed() (list []*tensor.Param) {
-	if l.sharded == nil {
-		return l.params
-	}
-	for _, parts := range l.shares.parts {
-		for _, part := range parts {
-			list = append(list, part.View)
-		}
-	}
-	return list
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -13,7 +12,6 @@ import (
 	"dataflex.dev/dataflex/algo"
 	"dataflex.dev/dataflex/algo/batch"
 	"dataflex.dev/dataflex/algo/config"
-	"dataflex.dev/dataflex/algo/curriculum"
 	"dataflex.dev/dataflex/algo/report"
 	"dataflex.dev/dataflex/algo/report/record"
 	"dataflex.dev/dataflex/data"
@@ -272,27 +270,6 @@ func (j *journal) Weighed(step int, micros []batch.Micro, weights, loss [][]floa
 		return
 	}
 	j.page.Weigh(step, micros, weights, loss, j.rows)
-}
-
-// weighedByColumn records the weights of a step's rows by a weight column. A weighter's own
-// weights have already been recorded.
-func (j *journal) weighedByColumn(s *curriculum.Step) {
-	if _, _, given := columnWeight(j.rows, s.Micros); !given || j.weighed == s.Index+1 {
-		return
-	}
-	var w curriculum.Weights
-	byColumn(j.rows, &w, s.Micros)
-	loss := make([][]float64, len(s.Micros))
-	for i, m := range s.Micros {
-		var ok []bool
-		loss[i], ok = m.RowMeans(s.TokenLoss[i])
-		for r := range loss[i] {
-			if !ok[r] {
-				loss[i][r] = math.NaN()
-			}
-		}
-	}
-	j.Weighed(s.Index+1, s.Micros, w.Rows, loss)
 }
 
 // Trained records the losses of a step by domain.

@@ -1,6 +1,8 @@
 package train
 
 import (
+	"math"
+
 	"dataflex.dev/dataflex/algo"
 	"dataflex.dev/dataflex/algo/batch"
 	"dataflex.dev/dataflex/algo/curriculum"
@@ -98,4 +100,25 @@ func columnWeight(train []data.Example, micros []batch.Micro) (sum float64, n in
 		}
 	}
 	return sum, n, given
+}
+
+// weighedByColumn records the weights of a step's rows by a weight column. A weighter's own
+// weights have already been recorded.
+func (j *journal) weighedByColumn(s *curriculum.Step) {
+	if _, _, given := columnWeight(j.rows, s.Micros); !given || j.weighed == s.Index+1 {
+		return
+	}
+	var w curriculum.Weights
+	byColumn(j.rows, &w, s.Micros)
+	loss := make([][]float64, len(s.Micros))
+	for i, m := range s.Micros {
+		var ok []bool
+		loss[i], ok = m.RowMeans(s.TokenLoss[i])
+		for r := range loss[i] {
+			if !ok[r] {
+				loss[i][r] = math.NaN()
+			}
+		}
+	}
+	j.Weighed(s.Index+1, s.Micros, w.Rows, loss)
 }
