@@ -7,13 +7,19 @@ import (
 
 // SwiGLU records out = act(gate) · up (Shazeer 2020, arXiv:2002.05202); all are [T, d].
 func (t *Tape) SwiGLU(act swiglu.Activation, gate, up *Value) *Value {
+	return t.SwiGLUFor(nil, act, gate, up)
+}
+
+// SwiGLUFor is SwiGLU whose result only reader reads. On a CPU in bf16 it is then written in bf16,
+// as reader would round it.
+func (t *Tape) SwiGLUFor(reader *Linear, act swiglu.Activation, gate, up *Value) *Value {
 	if t.err != nil {
 		return nil
 	}
 	if t.inHalf(gate, up) && swiglu.HalfActivation(act) {
 		return t.swigluHalf(act, gate, up)
 	}
-	if t.narrowsGates() {
+	if reader != nil && reader.Weight.Narrows() && t.narrowsGates() {
 		return t.swigluNarrowed(act, gate, up)
 	}
 	out := t.value(gate.Rows, gate.Cols, gate.needsGrad || up.needsGrad)
@@ -28,14 +34,13 @@ func (t *Tape) SwiGLU(act swiglu.Activation, gate, up *Value) *Value {
 	return out
 }
 
-// narrowsGates reports whether gates write bf16 alone: on a CPU that multiplies in it, but for
+// narrowsGates reports whether gates may write bf16 alone: on a CPU that multiplies in it, but for
 // passes whose sink reads float32.
 func (t *Tape) narrowsGates() bool {
 	return t.BF16 && !t.Half && t.mode.Sink == nil && t.dev.Kind() == driver.CPU
 }
 
-// swigluNarrowed is SwiGLU of values in float32 with out, and backward the gradients, in bf16: linear
-// layers read nothing else of them.
+// swigluNarrowed is SwiGLU of values in float32 with out in bf16.
 func (t *Tape) swigluNarrowed(act swiglu.Activation, gate, up *Value) *Value {
 	g, u := t.floats(gate), t.floats(up)
 	out := t.halfValue(gate.Rows, gate.Cols, gate.needsGrad || up.needsGrad)
@@ -48,6 +53,16 @@ func (t *Tape) swigluNarrowed(act swiglu.Activation, gate, up *Value) *Value {
 		n.save(g, u)
 	}
 	return out
+}
+
+// fromBF16 reports whether a layer that multiplies in bf16 computed v, so that it would round v's
+// gradient.
+func (t *Tape) fromBF16(v *Value) bool {
+	if v.node == 0 {
+		return false
+	}
+	n := &t.nodes[v.node-1]
+	return n.op == opLinear && n.linears.narrows()
 }
 
 func swigluNarrowedVJP(t *Tape, n *node) error {
@@ -83,7 +98,7 @@ func (t *Tape) ClampedSwiGLU(c swiglu.Clamped, gate, up *Value) *Value {
 // swigluVJP overwrites the saved activations with the gradients, unless other ops still read
 // them.
 func swigluVJP(t *Tape, n *node) error {
-	if n.narrowed {
+	if n.narrowed && t.fromBF16(n.in[0]) && t.fromBF16(n.in[1]) {
 		return swigluNarrowedVJP(t, n)
 	}
 	dgate, dup := t.reuseSaved(n.saved[0]), t.reuseSaved(n.saved[1])

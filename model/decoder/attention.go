@@ -129,7 +129,7 @@ func (a *selfAttention) mix(m *Model, i int, h *autograd.Value, b *Batch, cache 
 	t.Drop(q, k, v)
 	if a.gated {
 		through := y
-		y = t.SwiGLU(swiglu.Sigmoid, gate, through)
+		y = t.SwiGLUFor(&a.o, swiglu.Sigmoid, gate, through)
 		t.Drop(gate, through)
 	}
 	o := t.Linear(y, &a.o)

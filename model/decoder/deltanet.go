@@ -85,7 +85,7 @@ func (d *deltaNet) mix(m *Model, i int, h *autograd.Value, b *Batch, cache *Cach
 	y := cache.rule(t, i, p, x)
 	t.Drop(x.Q, x.K, x.V, x.A, x.B)
 	y = m.normed(y, d.norm)
-	gated := t.SwiGLU(swiglu.SiLU, z, y)
+	gated := t.SwiGLUFor(&d.out, swiglu.SiLU, z, y)
 	t.Drop(z, y)
 	out := t.Linear(gated, &d.out)
 	t.Drop(gated)

@@ -67,7 +67,7 @@ func (m *Model) inputsOf(x *autograd.Value, b *Batch) *autograd.Value {
 func (l *layerInput) add(m *Model, i int, x, inputs *autograd.Value) *autograd.Value {
 	t, width := m.tape, m.config.PerLayerInput
 	gate, own := t.Linear(x, &l.gate), t.Columns(inputs, i*width, width)
-	s := t.SwiGLU(swiglu.GELUTanh, gate, own)
+	s := t.SwiGLUFor(&l.out, swiglu.GELUTanh, gate, own)
 	t.Drop(gate, own)
 	y := t.Linear(s, &l.out)
 	t.Drop(s)

@@ -169,7 +169,7 @@ func (e *mixture) computed(m *Model, h *autograd.Value, r *autograd.Routing) *au
 	}
 	gate, up := t.Experts(x, e.gate, r), t.Experts(x, e.up, r)
 	t.Drop(x)
-	s := e.gating.gate(t, gate, up)
+	s := e.gating.gate(t, gate, up, e.down[0])
 	t.Drop(gate, up)
 	y := t.Experts(s, e.down, r)
 	t.Drop(s)

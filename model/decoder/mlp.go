@@ -67,7 +67,7 @@ func (f *gatedMLP) feed(m *Model, h *autograd.Value) *autograd.Value {
 		both := t.Linears(h, &f.gate, &f.up)
 		gate, up = both[0], both[1]
 	}
-	s := t.SwiGLU(f.act, gate, up)
+	s := t.SwiGLUFor(&f.down, f.act, gate, up)
 	t.Drop(gate, up)
 	y := t.Linear(s, &f.down)
 	t.Drop(s)

@@ -60,21 +60,21 @@ func (b *builder) chooser(path string) chooser {
 	return s
 }
 
-// gating combines an expert's two projections [T, Intermediate].
+// gating combines an expert's two projections [T, Intermediate], which down alone reads.
 type gating interface {
-	gate(t *autograd.Tape, gate, up *autograd.Value) *autograd.Value
+	gate(t *autograd.Tape, gate, up *autograd.Value, down *autograd.Linear) *autograd.Value
 }
 
 // activated is act(gate)·up.
 type activated swiglu.Activation
 
-func (a activated) gate(t *autograd.Tape, gate, up *autograd.Value) *autograd.Value {
-	return t.SwiGLU(swiglu.Activation(a), gate, up)
+func (a activated) gate(t *autograd.Tape, gate, up *autograd.Value, down *autograd.Linear) *autograd.Value {
+	return t.SwiGLUFor(down, swiglu.Activation(a), gate, up)
 }
 
 // clamped is the clamped swiglu of gpt_oss.
 type clamped swiglu.Clamped
 
-func (c clamped) gate(t *autograd.Tape, gate, up *autograd.Value) *autograd.Value {
+func (c clamped) gate(t *autograd.Tape, gate, up *autograd.Value, _ *autograd.Linear) *autograd.Value {
 	return t.ClampedSwiGLU(swiglu.Clamped(c), gate, up)
 }

@@ -49,7 +49,7 @@ func (s *shortConv) mix(m *Model, i int, h *autograd.Value, b *Batch, cache *Cac
 	t.Drop(gate, x)
 	y := cache.convolve(t, i, 0, s.conv, 0, gated, b)
 	t.Drop(gated)
-	z := t.SwiGLU(swiglu.Linear, after, y)
+	z := t.SwiGLUFor(&s.out, swiglu.Linear, after, y)
 	t.Drop(after, y)
 	out := t.Linear(z, &s.out)
 	t.Drop(z)
