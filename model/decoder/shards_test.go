@@ -2,6 +2,7 @@ package decoder
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"slices"
 	"sync"
@@ -10,6 +11,7 @@ import (
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/driver/cpu"
 	"dataflex.dev/dataflex/driver/lanes"
+	"dataflex.dev/dataflex/driver/sim"
 	"dataflex.dev/dataflex/kernels/gradproj"
 	"dataflex.dev/dataflex/kernels/reduce"
 	"dataflex.dev/dataflex/model/autograd"
@@ -18,6 +20,12 @@ import (
 
 // numbers are what a model computes of a batch, by name.
 type numbers map[string][]float32
+
+// values are a copy of what is on a device; a read that fails gives none.
+func values(dev driver.Device, x driver.F32) []float32 {
+	host, _ := driver.Read(dev, x)
+	return slices.Clone(host)
+}
 
 // computed makes every kind of pass of a model with adapters.
 func computed(m *Model, b Batch) (numbers, error) {
@@ -32,7 +40,7 @@ func computed(m *Model, b Batch) (numbers, error) {
 		if err != nil {
 			return nil, err
 		}
-		out[fmt.Sprint("hidden ", layer)] = slices.Clone(h.Host())
+		out[fmt.Sprint("hidden ", layer)] = values(m.dev, h)
 	}
 	tokens, err := m.Predictions(b)
 	for _, id := range tokens {
@@ -42,7 +50,7 @@ func computed(m *Model, b Batch) (numbers, error) {
 		return nil, err
 	}
 	if _, err := m.PerSample(b, o, func(sequence int, f gradproj.Factors) error {
-		out["factors"] = append(out["factors"], f.DY.Host()...)
+		out["factors"] = append(out["factors"], values(m.dev, f.DY)...)
 		return nil
 	}); err != nil {
 		return nil, err
@@ -53,7 +61,7 @@ func computed(m *Model, b Batch) (numbers, error) {
 			return nil, err
 		}
 		for _, p := range m.Trainable() {
-			out[fmt.Sprint(p.Name, checkpointed)] = slices.Clone(p.Grad.Host())
+			out[fmt.Sprint(p.Name, checkpointed)] = values(m.dev, p.Grad)
 		}
 	}
 	for _, p := range m.base() {
@@ -70,37 +78,55 @@ func TestShards(t *testing.T) {
 	for name, c := range shapes() {
 		for _, half := range []bool{false, true} {
 			t.Run(fmt.Sprint(name, ", bf16 ", half), func(t *testing.T) {
-				prepared := func(dev driver.Device, shards *Shards) (*Model, Batch) {
-					m := randomFrom(t, dev, c, forms{half: half, shards: shards})
-					spread(t, m)
-					adapt(t, m, LoRA{Rank: 2, Alpha: 3, Dropout: 0.2, Targets: []string{"all"}})
-					return m, ragged(m)
-				}
-				one, b := prepared(cpu.New(1), nil)
-				want, err := computed(one, b)
-				must(t, err)
-				each(3, func(dev driver.Device, job driver.Collective) {
-					m, b := prepared(dev, sharedBy(job))
-					got, err := computed(m, b)
-					if err != nil {
-						t.Errorf("process %d: %v", job.Rank(), err)
-					}
-					for what, x := range want {
-						if !slices.Equal(got[what], x) {
-							t.Errorf("process %d: %s differs", job.Rank(), what)
-						}
-					}
-				})
+				sharedAsWhole(t, c, half, 3, func() driver.Device { return cpu.New(1) })
 			})
 		}
 	}
 }
 
-// each runs what several processes do, each on a device of its own.
+// TestShardsOnDevices: so they do where launches read the weights, frozen or trained.
+func TestShardsOnDevices(t *testing.T) {
+	device := func() driver.Device { return sim.New(sim.Options{}) }
+	sharedAsWhole(t, shapes()["qwen3"], true, 2, device)
+	partsAsWhole(t, shapes()["qwen3"], true, 2, device)
+}
+
+// sharedAsWhole compares that many processes, each with a device of its own, with one.
+func sharedAsWhole(t *testing.T, c Config, half bool, processes int, device func() driver.Device) {
+	t.Helper()
+	prepared := func(dev driver.Device, shards *Shards) (*Model, Batch) {
+		m := randomFrom(t, dev, c, forms{half: half, shards: shards})
+		spread(t, m)
+		adapt(t, m, LoRA{Rank: 2, Alpha: 3, Dropout: 0.2, Targets: []string{"all"}})
+		return m, ragged(m)
+	}
+	one, b := prepared(device(), nil)
+	want, err := computed(one, b)
+	must(t, err)
+	on(processes, device, func(dev driver.Device, job driver.Collective) {
+		m, b := prepared(dev, sharedBy(job))
+		got, err := computed(m, b)
+		if err != nil {
+			t.Errorf("process %d: %v", job.Rank(), err)
+		}
+		for what, x := range want {
+			if len(x) == 0 || !slices.Equal(got[what], x) {
+				t.Errorf("process %d: %s differs", job.Rank(), what)
+			}
+		}
+	})
+}
+
+// each runs what several processes do on the host.
 func each(processes int, do func(dev driver.Device, job driver.Collective)) {
+	on(processes, func() driver.Device { return cpu.New(1) }, do)
+}
+
+// on runs what several processes do, each on a device of its own.
+func on(processes int, device func() driver.Device, do func(dev driver.Device, job driver.Collective)) {
 	devs := make([]driver.Device, processes)
 	for r := range devs {
-		devs[r] = cpu.New(1)
+		devs[r] = device()
 	}
 	var all sync.WaitGroup
 	for rank, job := range lanes.Job(processes, devs...) {
@@ -127,49 +153,55 @@ func TestWeightParts(t *testing.T) {
 	for name, c := range shapes() {
 		for _, half := range []bool{false, true} {
 			t.Run(fmt.Sprint(name, ", bf16 ", half), func(t *testing.T) {
-				one := randomFrom(t, cpu.New(1), c, forms{half: half})
-				must(t, one.TrainAll())
-				b := sequences(one, 2, 5)
-				before, err := trained(one, b)
-				must(t, err)
-				for _, p := range one.Trainable() {
-					reduce.Axpy(one.dev, -0.01, p.Grad, p.Data)
-					p.Sync(one.dev)
-				}
-				after, err := trained(one, b)
-				must(t, err)
-				each(3, func(dev driver.Device, job driver.Collective) {
-					m := randomFrom(t, dev, c, forms{half: half, shards: sharedBy(job)})
-					if err := m.TrainAll(); err != nil {
-						t.Error(err)
-						return
-					}
-					kept := inEqualParts(t, m, job)
-					for step, want := range []numbers{before, after} {
-						got, err := trained(m, b)
-						if err != nil {
-							t.Errorf("process %d: %v", job.Rank(), err)
-						}
-						for what, x := range want {
-							if !slices.Equal(got[what], x) {
-								t.Errorf("process %d, after %d steps: %s differs", job.Rank(), step, what)
-							}
-						}
-						for _, p := range m.Trainable() {
-							if !p.Sharded() {
-								reduce.Axpy(dev, -0.01, p.Grad, p.Data)
-								p.Sync(dev)
-							}
-							for _, part := range kept[p] {
-								reduce.Axpy(dev, -0.01, p.Grad.Sub(part.From, part.To), part.Values)
-							}
-						}
-						m.ForgetWeights()
-					}
-				})
+				partsAsWhole(t, c, half, 3, func() driver.Device { return cpu.New(1) })
 			})
 		}
 	}
+}
+
+// partsAsWhole compares that many processes, each with a device of its own, with one.
+func partsAsWhole(t *testing.T, c Config, half bool, processes int, device func() driver.Device) {
+	t.Helper()
+	one := randomFrom(t, device(), c, forms{half: half})
+	must(t, one.TrainAll())
+	b := sequences(one, 2, 5)
+	before, err := trained(one, b)
+	must(t, err)
+	for _, p := range one.Trainable() {
+		reduce.Axpy(one.dev, -0.01, p.Grad, p.Data)
+		p.Sync(one.dev)
+	}
+	after, err := trained(one, b)
+	must(t, err)
+	on(processes, device, func(dev driver.Device, job driver.Collective) {
+		m := randomFrom(t, dev, c, forms{half: half, shards: sharedBy(job)})
+		if err := m.TrainAll(); err != nil {
+			t.Error(err)
+			return
+		}
+		kept := inEqualParts(t, m, job)
+		for step, want := range []numbers{before, after} {
+			got, err := trained(m, b)
+			if err != nil {
+				t.Errorf("process %d: %v", job.Rank(), err)
+			}
+			for what, x := range want {
+				if !slices.Equal(got[what], x) {
+					t.Errorf("process %d, after %d steps: %s differs", job.Rank(), step, what)
+				}
+			}
+			for _, p := range m.Trainable() {
+				if !p.Sharded() {
+					reduce.Axpy(dev, -0.01, p.Grad, p.Data)
+					p.Sync(dev)
+				}
+				for _, part := range kept[p] {
+					reduce.Axpy(dev, -0.01, p.Grad.Sub(part.From, part.To), part.Values)
+				}
+			}
+			m.ForgetWeights()
+		}
+	})
 }
 
 // trained is the losses of a batch, the gradients and the weights.
@@ -187,7 +219,7 @@ func trained(m *Model, b Batch) (numbers, error) {
 		if err != nil {
 			return nil, err
 		}
-		out[p.Name], out["gradient of "+p.Name] = slices.Clone(x), slices.Clone(p.Grad.Host())
+		out[p.Name], out["gradient of "+p.Name] = slices.Clone(x), values(m.dev, p.Grad)
 	}
 	return out, nil
 }
@@ -206,17 +238,20 @@ func inEqualParts(t *testing.T, m *Model, job driver.Collective) map[*tensor.Par
 		kept[p] = parts
 	}, func(_ string, params []*tensor.Param) error {
 		for _, p := range params {
-			width := p.Size()/job.Size() + 1
-			own, all := make([]float32, width), make([]float32, width*job.Size())
+			var own []byte
 			for _, part := range kept[p] {
-				copy(own, part.Values.Host())
+				own, _ = binary.Append(own, binary.LittleEndian, values(m.dev, part.Values)) // numbers have a size
 			}
-			if err := job.AllGather(context.Background(), driver.FromHost(own), driver.FromHost(all)); err != nil {
+			all, err := job.GatherBytes(context.Background(), own)
+			if err != nil {
 				return err
 			}
-			for r := range job.Size() {
-				from, to := p.Size()*r/job.Size(), p.Size()*(r+1)/job.Size()
-				copy(p.Data.Host()[from:to], all[r*width:])
+			whole := make([]float32, p.Size())
+			if _, err := binary.Decode(slices.Concat(all...), binary.LittleEndian, whole); err != nil {
+				return err
+			}
+			if err := driver.Upload(m.dev, p.Data, whole); err != nil {
+				return err
 			}
 		}
 		return nil
