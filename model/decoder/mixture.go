@@ -8,34 +8,35 @@ import (
 	"dataflex.dev/dataflex/model/checkpoint"
 )
 
-// expertNames are the modules of a mixture of experts; block "" = the family has none.
+// expertNames holds a family's names of the modules of a mixture of experts; block "" = the family
+// has none.
 type expertNames struct {
 	block          string
 	gate, up, down string // of an expert
 	downSecond     bool   // down is registered before up
-	router         string // "": gate
+	router         string // "" = gate
 
-	// In place of the experts' own modules, one tensor for all of them: gate and up,
-	// [Experts, 2·Intermediate, Hidden], and down, [Experts, Hidden, Intermediate]. If the
-	// experts have names as well, a folder may have either.
+	// The tensors of families that store all experts together: gate and up in one
+	// [Experts, 2·Intermediate, Hidden], down in the other [Experts, Hidden, Intermediate]. If
+	// gate, up and down have names as well, folders may have either form.
 	allGateUp, allDown string
 	stacking           stacking
 	biased             bool // experts and the router have biases
 
 	routerLast   bool   // registered after the experts
-	routerTensor bool   // its weight is a tensor, not a linear module, for adapters and for PEFT
-	shared       string // "": shared_expert
+	routerTensor bool   // for PEFT the router is a parameter, not a linear module, so that it gets no adapter
+	shared       string // "" = shared_expert
 	sharedPlain  bool   // the shared expert's output is not gated
 	weighsInputs bool   // a token's weight multiplies the expert's input, not its output
 }
 
-// stacking is how a folder stores experts in one tensor.
+// stacking says how the gate and up matrices of an expert are stored in one tensor.
 type stacking uint8
 
 const (
-	rowsApart     stacking = iota // as here: gate's rows before up's
-	columnsApart                  // [Hidden, 2·Intermediate]: gate's columns before up's
-	columnsInTurn                 // [Hidden, 2·Intermediate]: columns of gate and up alternate
+	concatenatedRows    stacking = iota // [2·Intermediate, Hidden], as the model holds them: gate's rows, then up's
+	concatenatedColumns                 // [Hidden, 2·Intermediate]: gate's columns, then up's
+	interleavedColumns                  // [Hidden, 2·Intermediate]: columns of gate and up alternate
 )
 
 var (
@@ -50,33 +51,33 @@ var (
 		block: "mlp", gate: "gate_proj", up: "up_proj", down: "down_proj", shared: "shared_experts", sharedPlain: true,
 	}
 	gptOssExperts = expertNames{
-		block: "mlp", router: "router", routerTensor: true, allGateUp: "experts.gate_up_proj", allDown: "experts.down_proj", stacking: columnsInTurn, biased: true,
+		block: "mlp", router: "router", routerTensor: true, allGateUp: "experts.gate_up_proj", allDown: "experts.down_proj", stacking: interleavedColumns, biased: true,
 	}
 	gemma4Experts = expertNames{allGateUp: "experts.gate_up_proj", allDown: "experts.down_proj"}
 	llama4Experts = expertNames{
-		block: "feed_forward", router: "router", routerLast: true, routerTensor: true, allGateUp: "experts.gate_up_proj", allDown: "experts.down_proj", stacking: columnsApart,
+		block: "feed_forward", router: "router", routerLast: true, routerTensor: true, allGateUp: "experts.gate_up_proj", allDown: "experts.down_proj", stacking: concatenatedColumns,
 		sharedPlain: true, weighsInputs: true,
 	}
 )
 
-// mixture is a mixture of experts, of which a router chooses some for every token, and a
-// shared expert, if there is one, for all tokens.
+// mixture is a mixture of experts: a router chooses TopK experts for every token; all tokens go
+// through the shared expert, if there is one.
 type mixture struct {
 	logits         autograd.Linear // [Experts, Hidden]
 	chooser        chooser
-	all            []expert // whose layers are also listed in gate, up and down
-	gate, up, down []*autograd.Linear
+	all            []expert
+	gate, up, down []*autograd.Linear // the layers of all, by expert
 	gating         gating
 	weighsInputs   bool             // a token's weight multiplies the expert's input, not its output
-	shared         *gatedMLP        // nil: there is none
-	sharedGate     *autograd.Linear // [1, Hidden]; nil: its output is not gated
+	shared         *gatedMLP        // nil = none
+	sharedGate     *autograd.Linear // [1, Hidden]; nil = the shared expert's output is not gated
 	topK           int
 }
 
-// expert is down(act(gate(x)) · up(x)).
+// expert computes down(act(gate(x)) · up(x)).
 type expert struct{ gate, up, down autograd.Linear }
 
-// mixture builds the family's kind of mixture.
+// mixture builds the mixture of the layer whose names begin with path.
 func (b *builder) mixture(path string) *mixture {
 	n, c := b.f.experts, &b.c
 	e := &mixture{gating: b.gating(), topK: c.MoE.TopK, weighsInputs: n.weighsInputs, all: make([]expert, c.MoE.Experts)}
@@ -108,8 +109,8 @@ func (b *builder) mixture(path string) *mixture {
 	return e
 }
 
-// routing builds the router's layer. The choice of experts is sensitive to small
-// differences: it is float32, or as upstream quantises it.
+// routing builds the router's linear layer. It stays float32, or quantised as upstream has it,
+// because small differences of logits change which experts are chosen.
 func (b *builder) routing(e *mixture, path string) {
 	n, hidden, experts := b.f.experts, b.c.Hidden, b.c.MoE.Experts
 	path += cmp.Or(n.router, "gate")
@@ -126,7 +127,7 @@ func (b *builder) routing(e *mixture, path string) {
 	}
 }
 
-// gating is the activation of the family's experts.
+// gating returns the activation of the family's experts.
 func (b *builder) gating() gating {
 	if b.c.MoE.Limit > 0 {
 		return clamped{Alpha: b.c.MoE.Alpha, Limit: b.c.MoE.Limit}
@@ -148,8 +149,8 @@ func (b *builder) expert(e *mixture, i int, path string) {
 	e.gate, e.up, e.down = append(e.gate, &x.gate), append(e.up, &x.up), append(e.down, &x.down)
 }
 
-// feed records the experts' outputs, weighted by the router, and the shared expert's. Tokens
-// are grouped by expert: every expert computes one product.
+// feed implements feedForward: the experts' outputs, weighted by the router, plus the shared
+// expert's. h and the result are [T, Hidden].
 func (e *mixture) feed(m *Model, h *autograd.Value) *autograd.Value {
 	t := m.tape
 	logits := t.Linear(h, &e.logits)
@@ -158,7 +159,8 @@ func (e *mixture) feed(m *Model, h *autograd.Value) *autograd.Value {
 	return e.withShared(m, h, e.computed(m, h, r))
 }
 
-// computed records the outputs of the experts that r chose, weighted.
+// computed records the weighted sum of the outputs of the experts that r chose. Tokens are sorted
+// by expert, so that every expert computes one product.
 func (e *mixture) computed(m *Model, h *autograd.Value, r *autograd.Routing) *autograd.Value {
 	t := m.tape
 	var x, out *autograd.Value
@@ -182,7 +184,7 @@ func (e *mixture) computed(m *Model, h *autograd.Value, r *autograd.Routing) *au
 	return out
 }
 
-// withShared adds the output of the shared expert, if there is one.
+// withShared adds the shared expert's output to out, if there is one.
 func (e *mixture) withShared(m *Model, h, out *autograd.Value) *autograd.Value {
 	if e.shared == nil {
 		return out
@@ -198,7 +200,7 @@ func (e *mixture) withShared(m *Model, h, out *autograd.Value) *autograd.Value {
 	return t.Residual(out, gated, 0)
 }
 
-// spread implements feedForward: tokens spread evenly over the experts.
+// spread implements feedForward. It assumes that all experts get equally many tokens.
 func (e *mixture) spread(part map[*autograd.Linear]float64) {
 	for _, list := range [][]*autograd.Linear{e.gate, e.up, e.down} {
 		for _, l := range list {

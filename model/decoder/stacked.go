@@ -8,23 +8,24 @@ import (
 	"dataflex.dev/dataflex/model/tensor"
 )
 
-// view is a matrix, or a row of biases, that lies in a tensor of several, with its gradient.
+// view is an expert's matrix or bias inside the tensor of all experts, with its gradient.
 type view struct {
 	whole, part *tensor.Param
-	from        int // elements of whole before it
+	from        int // the index of part's first element in whole
 }
 
-// follow makes the part see the memory that the whole has now.
+// follow points part to whole's current memory.
 func (v view) follow() { v.part.View(v.whole, v.from) }
 
-// stackedExperts are experts whose matrices lie in two tensors, and whose biases in two
-// more. No adapter goes on them, as they are no linear modules for PEFT either.
+// stackedExperts builds experts whose matrices are stored in two tensors, gate_up and down, and
+// whose biases, if any, in two more. They get no adapters of target_modules, because for PEFT they
+// are no linear modules either.
 func (b *builder) stackedExperts(e *mixture, path string) {
 	n, hidden, width, count := b.f.experts, b.c.Hidden, b.c.MoE.Intermediate, b.c.MoE.Experts
 	half := b.half && hidden%chunk == 0 && width%chunk == 0
 	in, out := layout{}, layout{}
-	if n.stacking != rowsApart {
-		in, out = layout{stacked: true, interleaved: n.stacking == columnsInTurn}, layout{stacked: true}
+	if n.stacking != concatenatedRows {
+		in, out = layout{stacked: true, interleaved: n.stacking == interleavedColumns}, layout{stacked: true}
 	} else if n.gate != "" && b.stored != nil && b.stored(path+"experts.0."+n.gate+".weight", []int{width, hidden}) {
 		in, out = n.pieces(path, count)
 	}
@@ -52,8 +53,8 @@ func (b *builder) stackedExperts(e *mixture, path string) {
 	}
 }
 
-// pieces are the layouts of the two tensors where a folder has a matrix by itself for each
-// of them: what transformers saves of what it has in one.
+// pieces returns the layouts of the two tensors in folders that store every expert's matrices
+// separately, as transformers saves them.
 func (n expertNames) pieces(path string, experts int) (in, out layout) {
 	for i := range experts {
 		p := fmt.Sprintf("%sexperts.%d.", path, i)
@@ -63,7 +64,7 @@ func (n expertNames) pieces(path string, experts int) (in, out layout) {
 	return in, out
 }
 
-// stack is a tensor of that name, which a folder keeps as l says.
+// stack builds the tensor of that name, which folders store in layout l.
 func (b *builder) stack(half bool, l layout, name string, shape ...int) *tensor.Param {
 	var p *tensor.Param
 	if allocate := func() *tensor.Param { return b.tensor(half, name, shape...) }; l.plain() {
@@ -78,7 +79,7 @@ func (b *builder) stack(half bool, l layout, name string, shape ...int) *tensor.
 	return p
 }
 
-// view is a linear layer whose weight begins after so many elements of whole.
+// view returns a linear layer whose weight [out, in] starts at element from of whole.
 func (b *builder) view(whole *tensor.Param, from, in, out int) autograd.Linear {
 	v := view{whole, &tensor.Param{Name: whole.Name, Shape: []int{out, in}}, from}
 	v.follow()
@@ -86,7 +87,7 @@ func (b *builder) view(whole *tensor.Param, from, in, out int) autograd.Linear {
 	return autograd.Linear{In: in, Out: out, Weight: v.part}
 }
 
-// slice is n elements of a tensor of biases.
+// slice returns the n biases that start at element from of whole.
 func (b *builder) slice(whole *tensor.Param, from, n int) *tensor.Param {
 	v := view{whole, &tensor.Param{Name: whole.Name, Shape: []int{n}}, from}
 	v.follow()

@@ -42,7 +42,7 @@ func (m *Model) expertTensors() (list [][]expertsAdapter) {
 		default:
 			continue
 		}
-		interleaved := m.family.experts.stacking == columnsInTurn
+		interleaved := m.family.experts.stacking == interleavedColumns
 		list = append(list, []expertsAdapter{
 			{key: path + "experts.gate_up_proj", parts: [][]*autograd.Linear{e.gate, e.up}, interleaved: interleaved},
 			{key: path + "experts.down_proj", parts: [][]*autograd.Linear{e.down}},
@@ -145,9 +145,9 @@ func (m *Model) attachTo(x *expertsAdapter, name string) (err error) {
 // transposed (gpt_oss), it reads them as [in, out].
 func transposed(stored stacking, swapped bool) bool {
 	switch stored {
-	case rowsApart:
+	case concatenatedRows:
 		return !swapped
-	case columnsApart:
+	case concatenatedColumns:
 		return swapped
 	}
 	return false
