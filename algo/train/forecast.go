@@ -283,7 +283,7 @@ func (f *forecast) sharedWeights() string {
 		whole = append(whole, p.Name)
 	}
 	if len(whole) > 0 {
-		text += "; it has all of " + strings.Join(whole, ", ") + ", which several sections use"
+		text += "; it has all of " + strings.Join(whole, ", ") + ", which several sections use or the run has added"
 	}
 	return text
 }

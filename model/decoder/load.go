@@ -154,7 +154,7 @@ func (m *Model) noteDecoded(w *checkpoint.Weights, quantise bool) {
 			format := w.Quantised(t.Name)
 			if m.decoded[p] == "" {
 				m.decoded[p] = format
-				kept += p.Bytes()
+				kept += p.Needs()
 			}
 			if !slices.Contains(formats, format) {
 				formats = append(formats, format)

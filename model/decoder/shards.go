@@ -114,29 +114,8 @@ func (m *Model) shard(how Shards) error {
 			sizes[s.First] += (n + sectionAlign - 1) / sectionAlign * sectionAlign
 		}
 	}
-	var most [window]int
-	for s := range w.sections {
-		share := (sizes[s]/how.Of + sectionAlign - 1) / sectionAlign * sectionAlign
-		if share*how.Of < sizes[s] {
-			share += sectionAlign
-		}
-		most[s%window] = max(most[s%window], share*how.Of)
-		if share == 0 {
-			continue
-		}
-		var err error
-		if w.sections[s].own, err = m.dev.Alloc(share); err != nil {
-			return fmt.Errorf("this process's share of %s: %w", w.name(s), err)
-		}
-	}
-	for i, n := range most {
-		if n == 0 {
-			continue
-		}
-		var err error
-		if w.window[i], err = m.dev.Alloc(n); err != nil {
-			return fmt.Errorf("the weights of a section at a time: %w", err)
-		}
+	if err := w.allocate(sizes); err != nil {
+		return err
 	}
 	for s := range w.sections {
 		for _, l := range w.sections[s].params {
@@ -145,6 +124,36 @@ func (m *Model) shard(how Shards) error {
 	}
 	for _, v := range m.views {
 		v.follow()
+	}
+	return nil
+}
+
+// allocate allocates this process's parts of the sections, which have that many bytes, and the
+// window.
+func (w *shardedWeights) allocate(sizes []int) error {
+	var most [window]int
+	for s := range w.sections {
+		share := (sizes[s]/w.how.Of + sectionAlign - 1) / sectionAlign * sectionAlign
+		if share*w.how.Of < sizes[s] {
+			share += sectionAlign
+		}
+		most[s%window] = max(most[s%window], share*w.how.Of)
+		if share == 0 {
+			continue
+		}
+		var err error
+		if w.sections[s].own, err = w.dev.Alloc(share); err != nil {
+			return fmt.Errorf("this process's share of %s: %w", w.name(s), err)
+		}
+	}
+	for i, n := range most {
+		if n == 0 {
+			continue
+		}
+		var err error
+		if w.window[i], err = w.dev.Alloc(n); err != nil {
+			return fmt.Errorf("the weights of a section at a time: %w", err)
+		}
 	}
 	return nil
 }
