@@ -5,21 +5,21 @@ import (
 	"dataflex.dev/dataflex/kernels/scratch"
 )
 
-// Multiply-adds below which a task is not worth a thread.
+// The smallest task that is worth a thread, in multiply-adds.
 const (
-	grain     = 1 << 17 // of float32
-	halfGrain = 1 << 19 // of bf16
+	grain     = 1 << 17 // float32
+	halfGrain = 1 << 19 // bf16
 )
 
-// multiplier is C = A B in rectangles of C: *problem, *packedProblem with a
-// packed B, or *halfProblem of bf16.
+// multiplier computes a product one rectangle of C at a time: *problem in float32,
+// *packedProblem with a packed B, *halfProblem in bf16.
 type multiplier[P any] interface {
 	*P
-	multiply(i0, i1, j0, j1 int) // [i0, i1) x [j0, j1) of C
+	multiply(i0, i1, j0, j1 int) // rows [i0, i1) and columns [j0, j1) of C
 }
 
-// call is a product cut into a grid of tasks. Calls are used again: run is the method value
-// of task, made once.
+// call is a product divided into a grid of tasks. Calls are pooled, so that run, the method value
+// of task, is allocated once.
 type call[P any, M multiplier[P]] struct {
 	of            P
 	m, n          int
@@ -47,7 +47,7 @@ func (p *problem) run(dev *cpu.Device) {
 	p.multiply(0, p.m, 0, p.n)
 }
 
-// runGrid computes p, of m x n elements, as rows x columns tasks on dev's threads.
+// runGrid computes p, whose C is m x n, as rows x columns tasks on dev's threads.
 func runGrid[P any, M multiplier[P]](dev *cpu.Device, pool scratch.Pool[call[P, M]], p P, m, n int, by cut, rows, columns int) {
 	c := pool.Take()
 	if c.run == nil {
@@ -59,8 +59,8 @@ func runGrid[P any, M multiplier[P]](dev *cpu.Device, pool scratch.Pool[call[P, 
 	pool.Give(c)
 }
 
-// task computes the i-th rectangle of the grid. Rectangles of the same rows follow each other, so
-// that a thread of the pool has the rows that it has in other loops.
+// task computes the i-th rectangle of the grid. Rectangles are numbered by rows first, so that a
+// thread gets the rows that it also has in other loops and finds them in its cache.
 func (c *call[P, M]) task(i int) {
 	i0, i1 := share(c.m, c.by.h, c.rows, i/c.columns)
 	j0, j1 := share(c.n, c.by.w, c.columns, i%c.columns)
@@ -69,21 +69,21 @@ func (c *call[P, M]) task(i int) {
 	}
 }
 
-// share cuts n into parts whose ends are multiples of unit.
+// share returns the i-th of parts ranges that cover [0, n); they begin at multiples of unit.
 func share(n, unit, parts, i int) (lo, hi int) {
 	units := (n + unit - 1) / unit
 	return min(n, units*i/parts*unit), min(n, units*(i+1)/parts*unit)
 }
 
-// cut is how a kind of product may be cut into tasks.
+// cut says how a kind of product may be divided into tasks.
 type cut struct {
-	h, w  int // what the ends of tasks are multiples of
-	grain int // multiply-adds that are worth a thread
-	a, b  int // multiply-adds in the time that an element of A takes to be packed and fetched, and one of B
+	h, w  int // tasks begin at multiples of h rows and of w columns
+	grain int // the smallest task that is worth a thread, in multiply-adds
+	a, b  int // the cost of packing and fetching an element of A, and of B, in multiply-adds
 }
 
-// cutGrid decides in how many parts the rows and the columns of C are cut: into the grid in
-// which the busiest thread has least to do, where every task packs or fetches for itself.
+// cutGrid returns into how many parts the rows and the columns of C are divided: the grid that
+// minimises the work of the busiest thread, where every task packs and fetches its own operands.
 func cutGrid(m, n, k int, by cut, threads int) (rows, columns int) {
 	worth := min(m*n*k/by.grain, 4*threads)
 	if min(worth, threads) <= 1 {
@@ -95,7 +95,7 @@ func cutGrid(m, n, k int, by cut, threads int) (rows, columns int) {
 		for c := 1; c <= min(worth/r, widths); c++ {
 			h, w := (heights+r-1)/r*by.h, (widths+c-1)/c*by.w
 			task := h*w + by.a*h + by.b*w
-			// A thread that lost its core or got it back late costs a share of a task.
+			// A part of a task is added for threads that start late or lose their core.
 			if cost := task*((r*c+threads-1)/threads) + task/8; best == 0 || cost < best {
 				best, rows, columns = cost, r, c
 			}

@@ -1,20 +1,20 @@
 package gemm
 
-// operand is a matrix as the kernels read it: element (i, p) of A lies at
-// i*outer + p*step, element (p, j) of B at p*step + j*outer.
+// operand is a factor in memory: element (i, p) of A is at i*outer + p*step, element (p, j) of B
+// at p*step + j*outer.
 type operand struct {
 	data  []float32
-	outer int // distance between rows of A, columns of B
-	step  int // distance between successive k
+	outer int // stride of A's rows, of B's columns
+	step  int // stride along k
 
-	tiles Tiles // B's elements where data is nil
-	rows  bool  // tiles' rows are B's columns: a NT product
+	tiles Tiles // B, where data is nil
+	rows  bool  // the rows of tiles are the columns of B: a NT product
 }
 
-// packA copies rows [i0, i1) and steps [p0, p0+kc) of a to dst.
-// Rows stay rows, kc floats apart: what packing is for is that the rows of a tile
-// share neither cache sets nor pages. Columns become tile after tile, each step by
-// step, i1-i0 floats apart.
+// packA copies rows [i0, i1) and steps [p0, p0+kc) of a to dst. An A stored by rows keeps that
+// order, with kc floats a row: rows that are far apart in memory compete for the same cache sets
+// and take a page each, and packed rows do not. An A stored by columns is packed step by step,
+// with i1-i0 floats a step.
 func packA(dst []float32, a operand, i0, i1, p0, kc int) {
 	h := i1 - i0
 	if a.step == 1 {
@@ -25,7 +25,7 @@ func packA(dst []float32, a operand, i0, i1, p0, kc int) {
 	}
 	src := a.data[p0*a.step+i0:]
 	p := 0
-	// Whole vectors: what is too much is overwritten by the next step or tile.
+	// Whole vectors are copied; the next step or tile overwrites what is too much.
 	switch {
 	case h <= 8:
 		for ; p < kc && p*a.step+8 <= len(src); p++ {
@@ -41,8 +41,7 @@ func packA(dst []float32, a operand, i0, i1, p0, kc int) {
 	}
 }
 
-// packB copies columns [j0, j1) and steps [p0, p0+kc) of b to dst, step by step,
-// and fills up with zeros to width columns.
+// packB copies columns [j0, j1) and steps [p0, p0+kc) of b to dst [kc, width], padded with zeros.
 func packB(dst []float32, width int, b operand, j0, j1, p0, kc int) {
 	n := j1 - j0
 	dst = dst[:kc*width]
@@ -69,7 +68,7 @@ func packB(dst []float32, width int, b operand, j0, j1, p0, kc int) {
 	}
 }
 
-// decodeB is packB of a matrix that is read in tiles; strip is memory for n columns of it.
+// decodeB is packB for a B that is given as Tiles; strip is memory for its columns [j1-j0, kc].
 func decodeB(dst []float32, width int, b operand, strip []float32, j0, j1, p0, kc int) {
 	n := j1 - j0
 	if b.rows {
@@ -83,14 +82,14 @@ func decodeB(dst []float32, width int, b operand, strip []float32, j0, j1, p0, k
 	b.tiles.Read(dst, width, p0, p0+kc, j0, j1)
 }
 
-// packColumn scatters a column of B.
+// packColumn copies a column of B to every width-th element of dst.
 func packColumn(dst []float32, width int, src []float32) {
 	for p, v := range src {
 		dst[p*width] = v
 	}
 }
 
-// copyRows copies kc rows of n floats to rows of width floats.
+// copyRows copies n floats of each of kc rows, step apart in src and width apart in dst.
 func copyRows(dst []float32, width int, src []float32, step, n, kc int) {
 	j := 0
 	if vectors() {

@@ -6,12 +6,12 @@ import (
 )
 
 const (
-	packedFloats = 128 << 10 // of A at a time: half of a second-level cache of 1 MiB
-	packedRows   = 112       // rows of A at least, so that a panel of B is worth fetching
+	packedFloats = 128 << 10 // floats of A per block: half of a second-level cache of 1 MiB
+	packedRows   = 112       // the fewest rows of A per block: with fewer, fetching a panel of B takes longer than using it
 )
 
-// packedProblem is C = alpha A B (+ C) of a packed B, and a branch of low rank beside it
-// where up has steps: U = A Down, unless it is there already, and C += U Up.
+// packedProblem is C = alpha A B (+ C) with a packed B. With a low-rank branch (up.k > 0) it also
+// computes U = A Down, unless down.k = 0 says that U is computed already, and C += U Up.
 type packedProblem struct {
 	problem
 	b        *Packed
@@ -28,8 +28,8 @@ type packedWorkspace struct {
 	rows        packedRowsOf
 }
 
-// run computes p on dev's threads. Rows are cut rather than columns: B lies packed for all of
-// them, and the branch's first factor is multiplied with the rows of a task.
+// run computes p on dev's threads. Tasks are rows rather than columns of C: the packed B is shared
+// by all of them, and a task computes U for its own rows.
 func (p *packedProblem) run(dev *cpu.Device) {
 	by := cut{p.tiles.cutsRows(), p.tiles.width(), grain, 32, 2}
 	rows, columns := cutGrid(p.m, p.n, p.k, by, dev.Threads())
@@ -69,7 +69,7 @@ func (p *packedProblem) multiply(i0, i1, j0, j1 int) {
 	packedWorkspaces.Give(w)
 }
 
-// packDown packs the branch's first factor, panel by panel, over all steps.
+// packDown packs Down, the first factor of the branch, panel by panel, over all steps.
 func (w *packedWorkspace) packDown() {
 	d := &w.problem.down
 	width := d.tiles.width()
@@ -80,7 +80,7 @@ func (w *packedWorkspace) packDown() {
 	}
 }
 
-// packedRowsOf is rows [lo, hi) of a packedProblem.
+// packedRowsOf computes rows [lo, hi) of a packedProblem.
 type packedRowsOf struct {
 	*packedProblem
 	w      *packedWorkspace
@@ -89,7 +89,7 @@ type packedRowsOf struct {
 	from   int // the first step of those that are packed
 }
 
-// multiply computes columns [j0, j1), as many steps as span at a time.
+// multiply computes columns [j0, j1), span steps at a time.
 func (r *packedRowsOf) multiply(span, j0, j1 int) {
 	width := r.tiles.width()
 	for r.from = 0; r.from < r.k; r.from += span {
@@ -108,14 +108,14 @@ func (r *packedRowsOf) multiply(span, j0, j1 int) {
 	}
 }
 
-// tileRows are the bounds of the t-th of n tiles.
+// tileRows returns the rows of the t-th of n tiles.
 func (r *packedRowsOf) tileRows(t, n int) (i0, i1 int) {
 	return r.lo + (r.hi-r.lo)*t/n, r.lo + (r.hi-r.lo)*(t+1)/n
 }
 
 func (r *packedRowsOf) tilesOf() int { return (r.hi - r.lo + r.tiles.rows() - 1) / r.tiles.rows() }
 
-// packA copies the rows' steps to to, block by block, unless they are read where they lie.
+// packA packs the steps from r.from to to, block by block, unless the kernels read A unpacked.
 func (r *packedRowsOf) packA(to int) {
 	if r.tiles.readsRows(r.a) {
 		return
@@ -127,7 +127,7 @@ func (r *packedRowsOf) packA(to int) {
 	}
 }
 
-// panel multiplies the packed rows with a panel of B, and p's columns [j0, j1).
+// panel computes columns [j0, j1) of p, over steps r.from to to, from the panel b.
 func (r *packedRowsOf) panel(p *problem, b []float32, j0, j1, to int) {
 	t, tiles := p.tiles.fit(j1-j0), r.tilesOf()
 	for k0 := r.from; k0 < to; k0 += r.size {
@@ -146,7 +146,7 @@ func (r *packedRowsOf) panel(p *problem, b []float32, j0, j1, to int) {
 	}
 }
 
-// addUp adds the branch to columns [j0, j1), which are in the cache.
+// addUp adds U Up to columns [j0, j1) of C while they are in the cache.
 func (r *packedRowsOf) addUp(j0, j1 int) {
 	p := &r.up
 	t, tiles, size := p.tiles.fit(j1-j0), r.tilesOf(), stepsPerBlock(p.k)

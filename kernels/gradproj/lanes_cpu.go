@@ -9,23 +9,23 @@ import (
 )
 
 const (
-	lanes    = 8    // samples abreast in a vector
-	tileRows = 64   // rows of R that are drawn together; tiles are aligned in the gradient
-	maxCols  = 4096 // columns of a task: its sums, 128 KiB, stay in the second-level cache
+	lanes    = 8    // samples per vector
+	tileRows = 64   // rows of R that are drawn together; tiles begin at multiples of it in the gradient
+	maxCols  = 4096 // columns per task: its sums, 128 KiB, stay in the second-level cache
 )
 
-// gradients are one block, rows offset … offset+size of the flattened gradient,
-// of n samples: data [n][size].
+// gradients holds elements offset … offset+size of the flattened gradients of n samples: data
+// [n, size].
 type gradients struct {
 	data            []float32
 	n, size, offset int
 }
 
-// groups is the number of vectors the samples fill.
+// groups returns how many vectors the samples fill.
 func (g gradients) groups() int { return (g.n + lanes - 1) / lanes }
 
-// tile writes γ of samples 8*group … of the rows from row0 of the whole gradient
-// to dst, with zeros for samples and rows that are not there.
+// tile writes the elements from row0 of the flattened gradient, of samples 8·group to 8·group+7,
+// to dst, with zeros for elements and samples that g does not have.
 func (g gradients) tile(group, row0 int, dst *[tileRows][lanes]float32) {
 	rows := len(dst)
 	lo, hi := max(row0, g.offset)-g.offset, min(row0+rows, g.offset+g.size)-g.offset
@@ -52,7 +52,7 @@ func (g gradients) tile(group, row0 int, dst *[tileRows][lanes]float32) {
 	}
 }
 
-// zeros stands for samples that are not there.
+// zeros replaces the samples that a last group lacks.
 var zeros [tileRows]float32
 
 func packGeneric(src *[lanes][]float32, n int, dst [][lanes]float32) {
@@ -63,18 +63,18 @@ func packGeneric(src *[lanes][]float32, n int, dst [][lanes]float32) {
 	}
 }
 
-// workspace is the memory a projection keeps between calls.
+// workspace is the memory that a projection keeps from call to call.
 type workspace struct {
 	grads   []float32
 	factors [4][]float32 // rounded to bf16
 	norms   []float64
 	table   []byte      // trak on a device: its signs
-	sums    []float32   // [groups][cols][8] of the block
-	slots   [][]float32 // partial sums of the tasks of a wave
+	sums    []float32   // [groups, cols, 8], of the block
+	slots   [][]float32 // partial sums of the tasks that run together
 	threads scratch.Pool[drawing]
 }
 
-// drawing is what one thread needs to draw a tile of R and multiply by it.
+// drawing is a thread's memory for drawing a tile of R and multiplying by it.
 type drawing struct {
 	rows   [tileRows][lanes]float32
 	tables [4]table
@@ -85,8 +85,8 @@ type drawing struct {
 	plan   []uint32
 }
 
-// Workspace is how many bytes a projection keeps on a CPU with that many threads
-// when the largest block has size entries and the largest batch that many samples.
+// Workspace returns how many bytes a projection keeps on a CPU with that many threads, for batches
+// of up to samples samples and blocks of up to size elements.
 func (p *Projection) Workspace(threads, samples, size int) uint64 {
 	bytes := uint64(4 * samples * size)
 	if p.kind == None || p.kind == Inner {
@@ -104,12 +104,11 @@ func (p *Projection) Workspace(threads, samples, size int) uint64 {
 	return bytes + uint64(threads*perThread)
 }
 
-// method is how one kind of R is multiplied by, in lanes: sum adds to
-// acc [groups][cols][8] the product of rows lo … hi of the gradient with columns
-// col … col+cols of R.
+// method multiplies by one kind of R: sum adds to acc [groups, cols, 8] the product of elements
+// lo … hi of the gradients with columns col … col+cols of R.
 type method struct {
 	sum       func(p *Projection, s *drawing, g gradients, lo, hi, col, cols int, acc []float32)
-	blockRows int     // rows that are summed before the blocks are added up; 0 = all
+	blockRows int     // rows of R per partial sum; 0 = all
 	align     int     // columns are padded to a multiple of it
 	maxCols   int     // columns of a task
 	scale     float32 // of R's entries

@@ -1,7 +1,7 @@
 package topk
 
-// keepRow is the host twin for one row: a heap of the k smallest, with the largest of them
-// at the top.
+// keepRow updates one row on the host: a heap of the k smallest values, whose top is the largest
+// of them.
 func (b *Best) keepRow(i int, x []float32, first int) {
 	h := b.rows[i]
 	for j, v := range x {
