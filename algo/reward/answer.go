@@ -36,6 +36,7 @@ func readMark(text string) (mark, error) {
 	if _, after, ok := cutLast(text, "</think>"); ok {
 		text = after
 	}
+	text = strings.ReplaceAll(text, "\u2212", "-") // the minus sign of typeset numbers
 	all := marks(text)
 	if len(all) == 1 {
 		return all[0], nil
@@ -78,7 +79,12 @@ func marks(text string) (out []mark) {
 		}
 		start, stop := from+at[0], from+at[1]
 		from = stop
-		if start > 0 && wordy(text[start-1]) || stop < len(text) && wordy(text[stop]) {
+		if start > 0 && digitAt(text, start-1) && (text[start] == '-' || text[start] == '+') {
+			start++ // 7-8 is a range of two numbers, of which neither is negative
+		} else if start > 0 && wordy(text[start-1]) {
+			continue
+		}
+		if stop < len(text) && wordy(text[stop]) {
 			continue
 		}
 		m := mark{}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -21,8 +22,8 @@ type HTTP struct {
 	Temperature float64
 	Prompt      string        // with {prompt}, {reference} and {answer}; empty = DefaultJudge
 	Timeout     time.Duration // per request
-	Retries     int           // after the first try, on status 429 or 5xx and when there is no response
-	Wait        time.Duration // before the first retry; doubled every time
+	Retries     int           // after the first try, on the statuses of busy and when there is no whole response
+	Wait        time.Duration // before the first retry; doubled every time; longer where the judge asks for it by Retry-After
 }
 
 // DefaultJudge asks for a number between 0 and 1.
@@ -71,8 +72,14 @@ func (h HTTP) Reach(ctx context.Context) error {
 	return r.Body.Close()
 }
 
-// errAgain marks failures that may go away when tried again.
-var errAgain = errors.New("the judge is busy or unreachable")
+// busyError is a failure that may go away when tried again.
+type busyError struct {
+	err   error
+	after time.Duration // the judge asked to be left alone for so long
+}
+
+func (e *busyError) Error() string { return "the judge is busy or unreachable: " + e.err.Error() }
+func (e *busyError) Unwrap() error { return e.err }
 
 func (h HTTP) ask(ctx context.Context, c Case) (string, error) {
 	template := h.Prompt
@@ -89,52 +96,122 @@ func (h HTTP) ask(ctx context.Context, c Case) (string, error) {
 	wait := h.Wait
 	for try := 0; ; try++ {
 		text, err := h.once(ctx, body)
-		if err == nil || !errors.Is(err, errAgain) || try == h.Retries {
+		var busy *busyError
+		switch {
+		case err == nil || !errors.As(err, &busy) || try == h.Retries:
 			return text, err
+		case busy.after > h.Timeout:
+			return "", fmt.Errorf("%w (it asks to wait for %v, and reward_timeout is %v)", err, busy.after, h.Timeout)
 		}
 		select {
 		case <-ctx.Done():
 			return "", ctx.Err()
-		case <-time.After(wait):
+		case <-time.After(max(wait, busy.after)):
 		}
 		wait *= 2
 	}
 }
 
+// judges follows the redirects that repeat the question. The others, 301 to 303, would turn it
+// into a GET without a body.
+var judges = http.Client{CheckRedirect: func(q *http.Request, via []*http.Request) error {
+	switch {
+	case q.Method != http.MethodPost && via[0].Method == http.MethodPost:
+		return fmt.Errorf("the judge has moved: write the new address, %s", q.URL.Redacted())
+	case len(via) >= 10:
+		return errors.New("stopped after 10 redirects")
+	}
+	return nil
+}}
+
+// longestResponse bounds a judge's response, in bytes.
+const longestResponse = 1 << 20
+
 func (h HTTP) once(ctx context.Context, body []byte) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, h.Timeout)
+	within, cancel := context.WithTimeoutCause(ctx, h.Timeout, fmt.Errorf("no whole response within %v (reward_timeout)", h.Timeout))
 	defer cancel()
-	q, err := http.NewRequestWithContext(ctx, http.MethodPost, h.URL, bytes.NewReader(body))
+	q, err := http.NewRequestWithContext(within, http.MethodPost, h.URL, bytes.NewReader(body))
 	if err != nil {
 		return "", err
 	}
 	q.Header.Set("Content-Type", "application/json")
+	// Never sent: it tells net/http that a question may be asked twice, so that a connection
+	// which the judge has closed meanwhile costs neither a retry nor a wait.
+	q.Header["X-Idempotency-Key"] = nil
 	if h.Key != "" {
 		q.Header.Set("Authorization", "Bearer "+h.Key)
 	}
-	r, err := http.DefaultClient.Do(q)
-	if err != nil {
-		return "", fmt.Errorf("%w: %w", errAgain, err)
+	r, err := judges.Do(q)
+	var raw []byte
+	if err == nil {
+		defer r.Body.Close()
+		raw, err = io.ReadAll(io.LimitReader(r.Body, longestResponse+1))
 	}
-	defer r.Body.Close()
-	raw, err := io.ReadAll(io.LimitReader(r.Body, 1<<20))
 	switch {
+	case err != nil && r != nil && r.StatusCode/100 == 3:
+		return "", err
+	case err != nil && ctx.Err() == nil && within.Err() != nil:
+		return "", &busyError{err: context.Cause(within)}
 	case err != nil:
-		return "", fmt.Errorf("%w: %w", errAgain, err)
-	case r.StatusCode == http.StatusTooManyRequests || r.StatusCode >= 500:
-		return "", fmt.Errorf("%w: %s: %s", errAgain, r.Status, end(string(raw)))
+		return "", &busyError{err: err}
+	case busy(r.StatusCode):
+		return "", &busyError{fmt.Errorf("%s: %s", r.Status, end(string(raw))), retryAfter(r.Header, time.Now())}
 	case r.StatusCode != http.StatusOK:
 		return "", fmt.Errorf("%s: %s", r.Status, end(string(raw)))
+	case len(raw) > longestResponse:
+		return "", fmt.Errorf("its response is longer than %d bytes, and so no chat completion with a number", longestResponse)
 	}
+	return readCompletion(raw)
+}
+
+// busy reports whether a status says that the same question may be answered later: those after
+// which OpenAI's own client asks again.
+func busy(status int) bool {
+	return status == http.StatusRequestTimeout || status == http.StatusConflict || status == http.StatusTooManyRequests || status >= 500
+}
+
+// retryAfter reads the header of that name, seconds or a date (RFC 9110, 10.2.3); 0 without one.
+func retryAfter(header http.Header, now time.Time) time.Duration {
+	text := strings.TrimSpace(header.Get("Retry-After"))
+	if s, err := strconv.ParseFloat(text, 64); err == nil && s > 0 && s < 1e9 {
+		return time.Duration(s * float64(time.Second))
+	}
+	if t, err := http.ParseTime(text); err == nil {
+		return max(0, t.Sub(now))
+	}
+	return 0
+}
+
+// readCompletion returns the text of a chat completion. Its content is a text, or a list of
+// parts, of which those of type text count: others are a model's thoughts.
+func readCompletion(raw []byte) (string, error) {
 	var a struct {
 		Choices []struct {
 			Message struct {
-				Content string `json:"content"`
+				Content json.RawMessage `json:"content"`
 			} `json:"message"`
+			FinishReason string `json:"finish_reason"`
 		} `json:"choices"`
 	}
+	raw = bytes.TrimPrefix(raw, []byte("\ufeff"))
 	if err := json.Unmarshal(raw, &a); err != nil || len(a.Choices) == 0 {
 		return "", fmt.Errorf("not a chat completion: %q", end(string(raw)))
 	}
-	return a.Choices[0].Message.Content, nil
+	content := a.Choices[0].Message.Content
+	var text string
+	var parts []struct{ Type, Text string }
+	if json.Unmarshal(content, &text) != nil {
+		if json.Unmarshal(content, &parts) != nil {
+			return "", fmt.Errorf("not a chat completion: %q", end(string(raw)))
+		}
+		for _, p := range parts {
+			if p.Type == "text" {
+				text += p.Text
+			}
+		}
+	}
+	if strings.TrimSpace(text) == "" {
+		return "", fmt.Errorf("its answer is empty (finish_reason %q)", a.Choices[0].FinishReason)
+	}
+	return text, nil
 }
