@@ -147,6 +147,38 @@ func TestToolErrors(t *testing.T) {
 	}
 }
 
+// Whatever JSON tools and calls are, every format writes them or says what it cannot read.
+func TestHostileTools(t *testing.T) {
+	var tools, calls []string
+	for _, v := range []string{
+		`null`, `0`, `-0.0`, `1e400`, `""`, `"x"`, `[]`, `{}`, `[1]`, `true`, `12345678901234567890123`, `NaN`, `"\ud800"`,
+		`{"type": "object", "properties": {"a": {"type": ["string", null], "enum": [1, null], "items": {"type": 3}}}, "required": "a"}`,
+		`{"properties": [1], "required": [null, {}]}`, `{"properties": {"a": 3}}`, strings.Repeat("[", 500) + strings.Repeat("]", 500),
+	} {
+		tools = append(tools, v, "["+v+"]", `[{"name": `+v+`}]`, `[{"type": "function", "function": `+v+`}]`, `[{"type": `+v+`, "function": {"name": "f"}}]`,
+			`[{"name": "f", "description": `+v+`, "response": `+v+`, "parameters": `+v+`}]`, `[{"name": "f", "parameters": {"properties": {"a": `+v+`}, "required": `+v+`, "type": `+v+`}}]`)
+		calls = append(calls, v, "["+v+"]", `{"name": `+v+`, "arguments": `+v+`}`, `{"name": "f", "arguments": `+v+`}`, `{"name": "f", "arguments": {"a": `+v+`}}`, "<tool_call>"+v+"</tool_call>")
+	}
+	for _, format := range toolFormatNames() {
+		tmpl, err := get(t, "qwen3", nil).With(Options{ToolFormat: format})
+		if err != nil {
+			t.Fatal(err)
+		}
+		messages := []data.Message{{Role: data.User}, {Role: data.Function, Content: `{"name": "f", "arguments": {}}`}}
+		for _, x := range tools {
+			if _, err := tmpl.Render(messages, "", x); err != nil && !strings.Contains(err.Error(), "template qwen3: tools: ") {
+				t.Errorf("%s, tools %s: %v", format, x, err)
+			}
+		}
+		for _, x := range calls {
+			messages[1].Content = x
+			if _, err := tmpl.RenderOne(messages, "", ""); err != nil && !strings.Contains(err.Error(), "template qwen3: message 1: ") {
+				t.Errorf("%s, call %s: %v", format, x, err)
+			}
+		}
+	}
+}
+
 func TestEncode(t *testing.T) {
 	tok := load(t, "llama3")
 	tok.SetEOS("<|end|>")
@@ -237,7 +269,13 @@ func TestIdentity(t *testing.T) {
 	yes, no, system := true, false, "Be brief."
 	seen := map[string]int{}
 	for i, o := range []Options{
-		{EnableThinking: &yes}, {EnableThinking: &no}, {}, {EnableThinking: &yes, DefaultSystem: &system}, {EnableThinking: &yes, ToolFormat: "llama3"},
+		{EnableThinking: &yes},
+		{EnableThinking: &no},
+		{},
+		{EnableThinking: &yes, DefaultSystem: &system},
+		{EnableThinking: &yes, ToolFormat: "llama3"},
+		{EnableThinking: &yes, PreserveThinking: &yes},
+		{EnableThinking: &yes, PreserveThinking: &no},
 	} {
 		c, err := base.With(o)
 		if err != nil {
