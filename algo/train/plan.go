@@ -32,6 +32,10 @@ func NewPlan(c *config.Config, rows int) (Plan, error) {
 	}
 	var err error
 	p.Schedule, err = curriculum.NewSchedule(c, rows, p.Batch(), p.StepsPerEpoch())
+	if round := p.Micro * p.Ranks; err == nil && p.DropLast && !p.Dynamic && rows < round {
+		// Hugging Face's Trainer ends such a run at once with a warning, and saves the untrained model.
+		err = c.Errorf("dataloader_drop_last", "the training rows, %d, are fewer than the %d of a micro-batch (per_device_train_batch_size of every rank), so that all of them would be left out: remove it, or lower per_device_train_batch_size", rows, round)
+	}
 	return p, err
 }
 

@@ -107,3 +107,19 @@ func (f *fixture) hugeModel() string {
 	}
 	return dir
 }
+
+// TestDropLastOfAllRows: a run whose rows are fewer than a micro-batch would take steps without
+// any row; 48 rows are one micro-batch, 47 none.
+func TestDropLastOfAllRows(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	var plan bytes.Buffer
+	batch := []string{"per_device_train_batch_size=48", "dataloader_drop_last=true", "max_steps=-1", "num_train_epochs=1.0"}
+	if err := f.dryRun(&plan, batch...); err != nil {
+		t.Errorf("48 rows: %v", err)
+	}
+	err := f.dryRun(&plan, append(batch, "max_samples=47")...)
+	if err == nil || !strings.Contains(err.Error(), "dataloader_drop_last: the training rows, 47, are fewer than the 48") {
+		t.Errorf("47 rows: %v", err)
+	}
+}
