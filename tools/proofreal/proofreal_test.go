@@ -90,7 +90,12 @@ func TestTables(t *testing.T) {
 	}
 	for i, v := range []float64{0.5, 0.9, 0.75} { // the last of them beside other work
 		load := []float64{2.2, 2.9, 9}[i]
-		if err := s.add(result{Cell: cells[i].id, Values: map[string]float64{"precision": v, "seconds": 100 * v}, Machine: "2 cores", Cores: 2, Load: load, When: "2026-01-01"}); err != nil {
+		if err := s.add(result{Cell: cells[i].id, Values: map[string]float64{"precision": v, "seconds": 100 * v, "target loss": float64(i + 1)}, Machine: "2 cores", Cores: 2, Load: load, When: "2026-01-01"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, loss := range []float64{1.5, 1.75} { // random rows of the first two seeds
+		if err := s.add(result{Cell: selectID("random", i+1), Values: map[string]float64{"target loss": loss}}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -101,7 +106,7 @@ func TestTables(t *testing.T) {
 		t.Errorf("the cells of one model are another's: %v", err)
 	}
 	text, err := tables(s, cells)
-	if err != nil || !strings.Contains(text, "| less | 0.75 (0.50 to 0.90) | – | – | – | 70 (50 to 90) | – |") ||
+	if err != nil || !strings.Contains(text, "| less | 0.75 (0.50 to 0.90) | – | 2.0000 (1.0000 to 3.0000) | -0.1250 (-0.5000 to +0.2500) | – | – | 70 (50 to 90) | – |") ||
 		!strings.Contains(text, "1 of them beside other work, whose times are left out; 1 cells have not run") {
 		t.Error(text, err)
 	}

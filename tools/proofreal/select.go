@@ -66,7 +66,12 @@ func selectCells(s scale, seed int) []cell {
 	return out
 }
 
-func selectID(name string, seed int) string { return fmt.Sprintf("select/%s/seed-%d", name, seed) }
+// selectPrefix is what the names of select's cells begin with.
+const selectPrefix = "select/"
+
+func selectID(name string, seed int) string {
+	return fmt.Sprintf(selectPrefix+"%s/seed-%d", name, seed)
+}
 
 // timeID is random rows for as long as a selector took.
 func timeID(name string, seed int) string { return fmt.Sprintf("select-time/%s/seed-%d", name, seed) }

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -26,7 +27,9 @@ var questions = []struct {
 		{"share of the target's kind", "precision", "%.2f", false},
 		{"length of a chosen row, of the pool's", "length", "%.2f", false},
 		{"target's loss, held out", "target loss", "%.4f", false},
+		{"minus random's, by seed", "target loss" + besideRandom, "%+.4f", false},
 		{"the others' loss, held out", "rest loss", "%.4f", false},
+		{"minus random's, by seed", "rest loss" + besideRandom, "%+.4f", false},
 		{"seconds", "seconds", "%.0f", true},
 		{"of them selecting", "selecting", "%.0f", true},
 		{"rows/s of a selection", "rows per second", "%.2f", true},
@@ -100,6 +103,9 @@ func linesOf(s *store, cells []cell, question string) ([]*line, error) {
 		if err != nil {
 			return nil, err
 		}
+		if question == "select" && parts[1] != "random" {
+			s.compare(&r, selectPrefix+"random/"+parts[2])
+		}
 		at := slices.IndexFunc(out, func(l *line) bool { return l.name == parts[1] })
 		if at < 0 {
 			at, out = len(out), append(out, &line{name: parts[1]})
@@ -107,6 +113,25 @@ func linesOf(s *store, cells []cell, question string) ([]*line, error) {
 		out[at].results = append(out[at].results, r)
 	}
 	return out, nil
+}
+
+// besideRandom ends the name of a value less that of random rows with the same seed: seeds
+// draw other rows, whose losses differ by more than methods do.
+const besideRandom = " beside random"
+
+// compare adds a result's losses less those of another cell, if that has run.
+func (s *store) compare(r *result, with string) {
+	other, ok := s.results[s.key(with)]
+	if !ok {
+		return
+	}
+	values := maps.Clone(r.Values)
+	for _, name := range []string{"target loss", "rest loss"} {
+		if loss, ok := r.Values[name]; ok {
+			values[name+besideRandom] = loss - other.Values[name]
+		}
+	}
+	r.Values = values
 }
 
 // cell formats the median over the seeds, with the range where there are several.
