@@ -237,11 +237,11 @@ func (g *sharedGradients) during(handle func(*unit) error, pass func() error) er
 		u.done = false
 	}
 	throughout := g.units[len(g.units)-1]
-	g.clear(throughout)
+	clearGradients(g.device, throughout.params)
 	err := task.Catch(pass)
 	for i := len(g.units) - 2; i >= 0; i-- {
 		if u := g.units[i]; !u.done {
-			g.clear(u)
+			clearGradients(g.device, u.params)
 			g.finish(u)
 		}
 	}
@@ -251,12 +251,6 @@ func (g *sharedGradients) during(handle func(*unit) error, pass func() error) er
 		return g.failure // which may be err as well
 	}
 	return err
-}
-
-func (g *sharedGradients) clear(u *unit) {
-	for _, p := range u.params {
-		reduce.Fill(g.device, 0, p.Grad)
-	}
 }
 
 func (g *sharedGradients) finish(u *unit) {
@@ -272,7 +266,7 @@ func (g *sharedGradients) Before(section int) error {
 	}
 	g.passed = true
 	if u := g.units[g.of[section]]; u.last == section {
-		g.clear(u)
+		clearGradients(g.device, u.params)
 	}
 	return nil
 }
