@@ -62,7 +62,7 @@ func drawSteps(dir string, s *store, cells []cell, size scale) error {
 	var drawn []chart.Line
 	for _, l := range lines {
 		middle := chart.Line{Name: l.name}
-		low, high := chart.Line{Faint: true}, chart.Line{Faint: true}
+		low, high := chart.Line{Name: l.name + ", lowest", Faint: true}, chart.Line{Name: l.name + ", highest", Faint: true}
 		for step := every(size); step <= size.warmup+size.steps; step += every(size) {
 			x := l.values(column{value: "target loss" + at(step)})
 			if len(x) == 0 {
