@@ -4,12 +4,9 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -24,7 +21,8 @@ import (
 // EmbedOptions configure how texts become vectors.
 type EmbedOptions struct {
 	// Pooling is mean or last. Empty: as in the folder's 1_Pooling/config.json (the
-	// convention of sentence-transformers, which Qwen3-Embedding follows), or else last.
+	// convention of sentence-transformers, which Qwen3-Embedding follows) or the GGUF file's
+	// pooling_type, or else last.
 	Pooling Pooling
 
 	Layer       int    // of hidden_states; 0 and -1 = after the final norm
@@ -182,32 +180,6 @@ func prefix(full, own []int32) int {
 		}
 	}
 	return 0
-}
-
-// declaredPooling reads sentence-transformers' 1_Pooling/config.json.
-func declaredPooling(dir string) (Pooling, error) {
-	path := filepath.Join(dir, "1_Pooling", "config.json")
-	raw, err := storage.ReadInput(path, 1<<20)
-	if errors.Is(err, os.ErrNotExist) {
-		return Last, nil
-	}
-	if err != nil {
-		return "", err
-	}
-	var c struct {
-		Last bool `json:"pooling_mode_lasttoken"`
-		Mean bool `json:"pooling_mode_mean_tokens"`
-	}
-	if err := json.Unmarshal(raw, &c); err != nil {
-		return "", fmt.Errorf("%s: %w", path, err)
-	}
-	switch {
-	case c.Last && !c.Mean:
-		return Last, nil
-	case c.Mean && !c.Last:
-		return Mean, nil
-	}
-	return "", fmt.Errorf("%s asks for neither mean nor last-token pooling alone: choose one", path)
 }
 
 // RowText is the text that upstream's offline scripts embed for a row of an Alpaca-format

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"dataflex.dev/dataflex/algo/neighbor"
+	"dataflex.dev/dataflex/data/gguf"
 	"dataflex.dev/dataflex/driver/cpu"
 )
 
@@ -99,6 +100,54 @@ func TestDeclaredPooling(t *testing.T) {
 	}
 	if got, err := declaredPooling(t.TempDir()); got != Last || err != nil {
 		t.Errorf("a folder that declares nothing: %q, %v", got, err)
+	}
+}
+
+// llama.cpp's numbers: 0 none, 1 mean, 2 cls, 3 last, 4 rank.
+func TestGGUFPooling(t *testing.T) {
+	declares := map[string][]gguf.Value{"absent": nil}
+	for kind := range uint32(5) {
+		declares[fmt.Sprint(kind)] = []gguf.Value{{Key: "llama.pooling_type", Value: kind}}
+	}
+	want := map[string]Pooling{"absent": Last, "0": Last, "1": Mean, "2": "", "3": Last, "4": ""}
+	for name, values := range declares {
+		var file bytes.Buffer
+		values = append(values, gguf.Value{Key: "general.architecture", Value: "llama"})
+		if err := gguf.Write(&file, values, nil, nil); err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join(t.TempDir(), "m.gguf")
+		if err := os.WriteFile(path, file.Bytes(), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		got, err := declaredPooling(path)
+		if got != want[name] || (err != nil) != (want[name] == "") {
+			t.Errorf("pooling_type %s: %q, %v", name, got, err)
+		}
+	}
+}
+
+// A GGUF file embeds as a folder does.
+func TestEmbedGGUF(t *testing.T) {
+	dev := cpu.New(2)
+	defer dev.Close()
+	e, err := OpenEmbedder(dev, "../../model/gguf/testdata/llama.gguf", EmbedOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	v, err := e.Embed(ctx(), []string{"abc a", "abc ab"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 2 {
+		var sum float64
+		for _, x := range v.Row(i) {
+			sum += float64(x) * float64(x)
+		}
+		if math.Abs(sum-1) > 1e-5 {
+			t.Errorf("vector %d: the square of its length is %v", i, sum)
+		}
 	}
 }
 

@@ -148,14 +148,14 @@ type scale struct {
 func scaleOf(o options) scale {
 	full := scale{
 		seeds: o.seeds, perKind: 150, held: 12, warmup: 8, steps: 24, micro: 4,
-		selectors: []string{"random", "full", "less", "less-sgd", "less-warmup-2", "less-warmup-16", "less-twice", "less-four-times", "less-rademacher", "less-sjlt", "nice", "icons", "cluster_less", "loss", "delta_loss", "zeroth", "coincide"},
+		selectors: []string{"random", "full", "less", "less-sgd", "less-warmup-2", "less-warmup-16", "less-twice", "less-four-times", "less-rademacher", "less-sjlt", "nice", "near", "tsds", "icons", "cluster_less", "loss", "delta_loss", "zeroth", "coincide"},
 		weighters: []string{"none", "loss", "adapt", "joint_update_aware"}, mixes: []string{"uniform", "doremi", "odm"},
 		texts: 60, mixSteps: 60, subsets: 100, ldsRows: 120, ldsEpochs: 4,
 	}
 	switch {
 	case o.tiny:
 		full.seeds, full.perKind, full.held, full.warmup, full.steps, full.micro = 1, 3, 2, 1, 2, 2
-		full.selectors = []string{"random", "less", "loss"}
+		full.selectors = []string{"random", "less", "loss", "near", "tsds"}
 		full.weighters, full.mixes, full.texts, full.mixSteps = []string{"none", "loss"}, []string{"uniform", "odm"}, 2, 2
 		full.subsets, full.ldsRows, full.ldsEpochs = 12, 24, 1
 	case o.subset:

@@ -18,6 +18,7 @@ import (
 type contender struct {
 	component       string
 	params          keys
+	offline         offline // nil for selectors that look at the model while it trains
 	warmup, windows int
 }
 
@@ -36,6 +37,8 @@ var contenders = map[string]contender{
 	"less-rademacher": {component: "less", params: keys{"projection": "rademacher", "proj_dim": 4096}},
 	"less-sjlt":       {component: "less", params: keys{"projection": "sjlt", "proj_dim": 4096}},
 	"nice":            {component: "nice", params: keys{"reward": "contains", "mc_samples": 4, "max_new_tokens": 24}},
+	"near":            {component: "near", offline: nearest},
+	"tsds":            {component: "tsds", offline: transported},
 	"icons":           {component: "icons"},
 	"cluster_less":    {component: "cluster_less", params: keys{"cluster_size": 16}},
 	"loss":            {component: "loss"},
@@ -131,12 +134,18 @@ func (l *lab) chooses(ctx context.Context, s scale, seed int, name string, w win
 	if err != nil {
 		return nil, err
 	}
-	c := contenders[name]
-	r, err := l.run(ctx, "run", over, c.component, c.params)
+	c, before := contenders[name], 0.0
+	params := c.params
+	if c.offline != nil {
+		if params, before, err = l.prepare(ctx, p, c.offline); err != nil {
+			return nil, err
+		}
+	}
+	r, err := l.run(ctx, "run", over, c.component, params)
 	if err != nil {
 		return nil, err
 	}
-	values := map[string]float64{"seconds": r.seconds, "selecting": r.choices, "rows per second": r.perSec, "steps": float64(w.total())}
+	values := map[string]float64{"seconds": before + r.seconds, "selecting": before + r.choices, "rows per second": r.perSec, "steps": float64(w.total())}
 	tokens, err := r.tokens()
 	if err != nil {
 		return nil, err
