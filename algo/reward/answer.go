@@ -127,16 +127,13 @@ func decimal(s string) (float64, bool) {
 	return x, err == nil && !math.IsInf(x, 0)
 }
 
-// readMarks reads all answers of a selection as rewards. Ratings with different maxima, or with
-// a maximum in some and none in others, cannot be compared and are refused.
-func readMarks(answers []string) ([]float64, error) {
-	out := make([]float64, len(answers))
+// values are the rewards of all answers of a selection. Ratings with different maxima, or with
+// a maximum in some and none in others, cannot be compared and are refused; texts are the answers
+// they were read from.
+func values(marks []mark, texts []string) ([]float64, error) {
+	out := make([]float64, len(marks))
 	plain, share := -1, -1 // an answer with a number above 1, and one with a maximum above 1
-	for i, text := range answers {
-		m, err := readMark(text)
-		if err != nil {
-			return nil, err
-		}
+	for i, m := range marks {
 		out[i] = m.value()
 		switch {
 		case m.OutOf > 1:
@@ -147,7 +144,7 @@ func readMarks(answers []string) ([]float64, error) {
 	}
 	if plain >= 0 && share >= 0 {
 		return nil, fmt.Errorf("one answer is %q and another %q: rewards on different scales cannot be compared (ask for a number between 0 and 1)",
-			end(answers[plain]), end(answers[share]))
+			end(texts[plain]), end(texts[share]))
 	}
 	return out, nil
 }

@@ -31,11 +31,21 @@ func TestReadMark(t *testing.T) {
 	}
 }
 
-func TestReadMarks(t *testing.T) {
-	if got, err := readMarks([]string{"7/10", "0.5", "80%", "1"}); err != nil || got[0] != 0.7 || got[1] != 0.5 || got[2] != 0.8 || got[3] != 1 {
+func TestValues(t *testing.T) {
+	read := func(texts ...string) ([]float64, error) {
+		marks := make([]mark, len(texts))
+		for i, text := range texts {
+			var err error
+			if marks[i], err = readMark(text); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return values(marks, texts)
+	}
+	if got, err := read("7/10", "0.5", "80%", "1"); err != nil || got[0] != 0.7 || got[1] != 0.5 || got[2] != 0.8 || got[3] != 1 {
 		t.Errorf("%v, %v", got, err)
 	}
-	if _, err := readMarks([]string{"7/10", "8"}); err == nil || !strings.Contains(err.Error(), "different scales") {
+	if _, err := read("7/10", "8"); err == nil || !strings.Contains(err.Error(), "different scales") {
 		t.Errorf("marks of 10 and marks of nothing: %v", err)
 	}
 }

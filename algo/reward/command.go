@@ -7,23 +7,27 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os/exec"
 	"strings"
 	"time"
 
 	"dataflex.dev/dataflex/algo/program"
+	"dataflex.dev/dataflex/data/storage"
 )
 
 // Command is a user's program. It is started once per call, reads one JSON line per case from
 // its standard input,
-// line per case on its standard input,
 //
 //	{"prompt":"…","reference":"…","answer":"…"}
 //
-// and writes one per case on its standard output, in order: {"reward": 0.5}.
+// and writes one per case on its standard output, in order: {"reward": 0.5}. With Kept, the
+// rewards that it wrote before it failed are kept, and it is asked for the others alone: a
+// reward should depend on its own line only.
 type Command struct {
 	Args    []string
 	Timeout time.Duration // for all cases of one call
 	Stderr  func(line string)
+	Kept    *Kept // of an interrupted attempt; nil keeps nothing
 }
 
 // Bytes that a reward program may write, in total and in addition for every answer.
@@ -32,30 +36,88 @@ const (
 	scoreLine = 4096
 )
 
+// Keep returns the same program, whose rewards are kept.
+func (c Command) Keep(k *Kept) Reward {
+	c.Kept = k
+	return c
+}
+
 // Score runs the program. If it fails, is late, or sends an invalid answer, the error quotes
 // its standard error.
 func (c Command) Score(ctx context.Context, cases []Case) ([]float64, error) {
-	if len(cases) == 0 {
-		return nil, nil
+	out, err := c.score(ctx, cases)
+	if err != nil {
+		return nil, fmt.Errorf("reward program %s: %w", c.Args[0], err)
 	}
-	var in bytes.Buffer
-	enc := json.NewEncoder(&in)
-	for _, q := range cases {
-		if err := enc.Encode(q); err != nil {
+	return out, nil
+}
+
+func (c Command) score(ctx context.Context, cases []Case) ([]float64, error) {
+	lines := make([][]byte, len(cases))
+	for i, q := range cases {
+		line, err := json.Marshal(q)
+		if err != nil {
 			return nil, err
 		}
+		lines[i] = append(line, '\n')
 	}
-	out, err := program.Once(ctx, c.Args, in.Bytes(), c.Timeout, scoreRoom+scoreLine*len(cases), c.Stderr)
-	if err == nil {
-		var scores []float64
-		if scores, err = readScores(bytes.NewReader(out)); err == nil {
-			err = check(scores, len(cases))
+	names := c.Kept.questions(c.identity(), lines)
+	var open []int // cases without a kept reward
+	var in []byte
+	rewards := make([]float64, len(cases))
+	for i := range cases {
+		if a, ok := c.Kept.find(names[i]); ok {
+			rewards[i] = a.Points
+			continue
 		}
-		if err == nil {
-			return scores, nil
-		}
+		open, in = append(open, i), append(in, lines[i]...)
 	}
-	return nil, fmt.Errorf("reward program %s: %w", c.Args[0], err)
+	if len(open) == 0 {
+		return rewards, nil
+	}
+	most := scoreRoom + scoreLine*len(open)
+	out, failure := program.Once(ctx, c.Args, in, c.Timeout, most, c.Stderr)
+	scores, err := readScores(bytes.NewReader(out))
+	if failure == nil && err == nil {
+		err = check(scores, len(open))
+	}
+	// Of a program that failed count the rewards before it did; where it says that all went well
+	// and the lines are wrong, it is not clear whose they are.
+	if failure != nil && len(out) <= most && len(scores) <= len(open) || failure == nil && err == nil {
+		answers := make([]keptAnswer, len(scores))
+		for k, x := range scores {
+			rewards[open[k]] = x
+			answers[k] = keptAnswer{Question: names[open[k]], Points: x}
+		}
+		c.Kept.add(answers...)
+	}
+	if failure != nil {
+		return nil, failure
+	}
+	return rewards, err
+}
+
+// identity is the command and the content of the files that it names, so that no reward of a
+// program that was changed since is used.
+func (c Command) identity() string {
+	if c.Kept == nil {
+		return ""
+	}
+	parts := make([]string, 0, 2*len(c.Args))
+	for i, arg := range c.Args {
+		path := arg
+		if i == 0 {
+			if found, err := exec.LookPath(arg); err == nil {
+				path = found
+			}
+		}
+		sum := ""
+		if info, err := storage.Stat(path); err == nil && info.Mode().IsRegular() {
+			sum, _, _ = storage.SHA256(path)
+		}
+		parts = append(parts, arg, sum)
+	}
+	return fmt.Sprintf("%q", parts)
 }
 
 func readScores(r io.Reader) ([]float64, error) {

@@ -24,6 +24,7 @@ type HTTP struct {
 	Timeout     time.Duration // per request
 	Retries     int           // after the first try, on the statuses of busy and when there is no whole response
 	Wait        time.Duration // before the first retry; doubled every time; longer where the judge asks for it by Retry-After
+	Kept        *Kept         // of an interrupted attempt; nil keeps nothing
 }
 
 // DefaultJudge asks for a number between 0 and 1.
@@ -31,19 +32,15 @@ const DefaultJudge = "Judge how well the answer does what is asked, given the re
 	"Reply with a single number between 0 (useless) and 1 (as good as the reference).\n\n" +
 	"Asked:\n{prompt}\n\nReference:\n{reference}\n\nAnswer:\n{answer}\n\nNumber:"
 
+// Keep returns the same judge, whose answers are kept.
+func (h HTTP) Keep(k *Kept) Reward {
+	h.Kept = k
+	return h
+}
+
 // Score asks the judge for every case, one after the other.
 func (h HTTP) Score(ctx context.Context, cases []Case) ([]float64, error) {
-	answers := make([]string, len(cases))
-	for i, c := range cases {
-		var err error
-		if answers[i], err = h.ask(ctx, c); err == nil {
-			_, err = readMark(answers[i]) // reported now, not after the last case
-		}
-		if err != nil {
-			return nil, fmt.Errorf("reward judge %s: %w", h.URL, err)
-		}
-	}
-	out, err := readMarks(answers)
+	out, err := h.score(ctx, cases)
 	if err == nil {
 		err = check(out, len(cases))
 	}
@@ -51,6 +48,37 @@ func (h HTTP) Score(ctx context.Context, cases []Case) ([]float64, error) {
 		return nil, fmt.Errorf("reward judge %s: %w", h.URL, err)
 	}
 	return out, nil
+}
+
+func (h HTTP) score(ctx context.Context, cases []Case) ([]float64, error) {
+	bodies := make([][]byte, len(cases))
+	for i, c := range cases {
+		var err error
+		if bodies[i], err = h.body(c); err != nil {
+			return nil, err
+		}
+	}
+	names := h.Kept.questions(h.URL, bodies)
+	marks, texts := make([]mark, len(cases)), make([]string, len(cases))
+	for i, body := range bodies {
+		if a, ok := h.Kept.find(names[i]); ok {
+			marks[i], texts[i] = a.mark(), a.Text
+			continue
+		}
+		var err error
+		if texts[i], err = h.ask(ctx, body); err == nil {
+			marks[i], err = readMark(texts[i])
+		}
+		if err != nil {
+			return nil, err
+		}
+		h.Kept.add(keptAnswer{Question: names[i], Points: marks[i].Points, OutOf: marks[i].OutOf, Text: texts[i]})
+	}
+	out, err := values(marks, texts)
+	if err != nil {
+		h.Kept.drop()
+	}
+	return out, err
 }
 
 // reachTimeout is how long a starting run waits for a response from a judge.
@@ -81,18 +109,20 @@ type busyError struct {
 func (e *busyError) Error() string { return "the judge is busy or unreachable: " + e.err.Error() }
 func (e *busyError) Unwrap() error { return e.err }
 
-func (h HTTP) ask(ctx context.Context, c Case) (string, error) {
+// body is the request that asks about a case.
+func (h HTTP) body(c Case) ([]byte, error) {
 	template := h.Prompt
 	if template == "" {
 		template = DefaultJudge
 	}
 	content := strings.NewReplacer("{prompt}", c.Prompt, "{reference}", c.Reference, "{answer}", c.Answer).Replace(template)
-	body, err := json.Marshal(map[string]any{
+	return json.Marshal(map[string]any{
 		"model": h.Model, "temperature": h.Temperature, "messages": []map[string]string{{"role": "user", "content": content}},
 	})
-	if err != nil {
-		return "", err
-	}
+}
+
+// ask asks until there is an answer, or the retries are used up.
+func (h HTTP) ask(ctx context.Context, body []byte) (string, error) {
 	wait := h.Wait
 	for try := 0; ; try++ {
 		text, err := h.once(ctx, body)

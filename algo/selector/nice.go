@@ -235,8 +235,20 @@ func (s *nice) answers(ctx context.Context, questions []algo.Question, r algo.Re
 		}
 		out[k].tokens = tokens
 	}
-	rewards, err := s.reward.Score(ctx, cases)
+	rewards, err := s.judged(ctx, cases, r)
 	return out, rewards, err
+}
+
+// judged is the rewards of the answers. Those of a program or a judge are kept beside the
+// selection as they come, so that an attempt that fails loses none.
+func (s *nice) judged(ctx context.Context, cases []reward.Case, r algo.Request) ([]float64, error) {
+	keeper, ok := s.reward.(reward.Keeper)
+	if !ok || s.dir == "" || r.Key == "" {
+		return s.reward.Score(ctx, cases)
+	}
+	kept := reward.KeepIn(s.dir, r.Key, s.run.Log)
+	rewards, err := keeper.Keep(kept).Score(ctx, cases)
+	return rewards, errors.Join(err, kept.Close())
 }
 
 func asked(q algo.Question) string {

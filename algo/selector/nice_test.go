@@ -4,12 +4,17 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"math"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"dataflex.dev/dataflex/algo"
 	"dataflex.dev/dataflex/algo/algotest"
@@ -323,6 +328,30 @@ func TestNICEJudgeFails(t *testing.T) {
 	s.reward = failing{}
 	if _, err := s.Select(context.Background(), algo.Request{Key: strings.Repeat("k", 64), N: 1}); !errors.Is(err, errJudge) {
 		t.Errorf("error %v", err)
+	}
+}
+
+// A judge that fails in the middle of a selection is not asked again for what it has answered.
+func TestNICEKeepsAnswers(t *testing.T) {
+	var asked atomic.Int32
+	judge := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if asked.Add(1) == 3 {
+			http.Error(w, "out of credit", http.StatusPaymentRequired)
+			return
+		}
+		fmt.Fprint(w, `{"choices": [{"message": {"content": "0.5"}}]}`)
+	}))
+	defer judge.Close()
+	s := niceOf(t, talking(t, 2), "mc_samples: 2")
+	s.reward = reward.HTTP{URL: judge.URL, Timeout: 10 * time.Second}
+	r := algo.Request{Key: strings.Repeat("k", 64), N: 1}
+	if _, err := s.Select(context.Background(), r); err == nil || !strings.Contains(err.Error(), "out of credit") {
+		t.Fatalf("error %v", err)
+	}
+	for range 2 {
+		if _, err := s.Select(context.Background(), r); err != nil || asked.Load() != 5 {
+			t.Errorf("after a failure at the third of four answers, %d questions, %v", asked.Load(), err)
+		}
 	}
 }
 

@@ -152,6 +152,14 @@ func (o rankZero) Score(ctx context.Context, cases []reward.Case) ([]float64, er
 	return ranks.Decided(ctx, o.ranks, "the judge's rewards", func(ctx context.Context) ([]float64, error) { return o.Reward.Score(ctx, cases) })
 }
 
+// Keep is the same judge, whose answers rank 0 keeps.
+func (o rankZero) Keep(k *reward.Kept) reward.Reward {
+	if keeper, ok := o.Reward.(reward.Keeper); ok && o.ranks.First() {
+		o.Reward = keeper.Keep(k)
+	}
+	return o
+}
+
 // instead names what replaces the backend of upstream's preset, which is not supported.
 func instead(backend string) string {
 	if backend == "local_vllm" {
