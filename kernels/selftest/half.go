@@ -26,6 +26,18 @@ var halfTrials = []trial{
 			b.result(wide)
 		}
 	}},
+	{"gradients of adapters", float32Share, func(b *bench) {
+		const rows, wide = 600, 72
+		for _, rank := range []int{16, 24, 40} {
+			x, v := gemm.Dense(b.half(rows*wide), rows, wide), gemm.Dense(b.half(rows*rank), rows, rank)
+			a, up := b.zeros(rank*wide), b.zeros(wide*rank)
+			gemm.AddLoRAGradients(b.dev, []int{40, rows}, []gemm.LoRAGradient{
+				{A: v, B: x, C: gemm.Dense(a, rank, wide)},
+				{A: x, B: v, C: gemm.Dense(up, wide, rank)},
+			})
+			b.result(a, up)
+		}
+	}},
 	{"norm of bf16", bf16Share, func(b *bench) {
 		const rows, d = 5, 72
 		x, sum, out, dx := b.half(rows*d), b.half(rows*d), b.half(rows*d), b.half(rows*d)

@@ -148,9 +148,8 @@ func (t *Tape) branchVJP(p rowsOf, l *Linear, beta float32, segments []int32) er
 		return t.mode.Sink(a.Pair, l.factors(p, x, segments))
 	}
 	cast.NarrowRows(t.dev, a.Scale, p.rows, r, p.u.Data, b.u.Data, b.ld)
-	for _, part := range t.parts(p.rows) {
-		gemm.RunBF16(t.dev, gemm.TN, 1, part.half(b.v), part.half(b.x), 1, gemm.Dense(a.A.Grad, r, l.In))
-		gemm.RunBF16(t.dev, gemm.TN, 1, part.half(p.yHalf), part.half(b.u), 1, gemm.Dense(a.B.Grad, l.Out, r))
+	if ends := t.partEnds(p.rows); t.err == nil {
+		gemm.AddLoRAGradients(t.dev, ends, a.gradients(l, b.u, b.v, b.x, p.yHalf))
 	}
 	return t.err
 }

@@ -11,7 +11,7 @@ import (
 // Linears records y = l(x) of several layers that read the same value, at most maxGroup. In
 // bf16 they share launches (gemm.RunGroup): in the forward pass one for u of all adapters and
 // one for all outputs; in the backward pass one for v of all adapters, one for the gradient of
-// x, and one for all gradients of parameters.
+// x, and one for all gradients of adapters, with another that adds up what many tokens gave.
 func (t *Tape) Linears(x *Value, layers ...*Linear) (out [maxGroup]*Value) {
 	if t.err != nil {
 		return out
@@ -318,22 +318,30 @@ func (t *Tape) groupWeights(g *groupGradients, n *node) {
 	}
 	for _, part := range t.parts(x.Rows) {
 		var sums []gemm.Sum
-		add := func(p gemm.Pair, to driver.F32, out, in int) {
-			sums = append(sums, gemm.Sum{Pairs: []gemm.Pair{{A: part.half(p.A), B: part.half(p.B)}}, Alpha: 1, F32: gemm.Dense(to, out, in), Add: true})
-		}
 		for i, l := range g.layers {
 			if l.Weight.Trainable() {
-				add(gemm.Pair{A: g.dy[i], B: rows}, l.Weight.Grad, l.Out, l.In)
-			}
-			if a := l.LoRA; a != nil && a.A.Trainable() {
-				add(gemm.Pair{A: g.lowRanks[i].v, B: masked[i]}, a.A.Grad, a.Rank, l.In)
-				add(gemm.Pair{A: g.dy[i], B: g.lowRanks[i].u}, a.B.Grad, l.Out, a.Rank)
+				sums = append(sums, gemm.Sum{Pairs: []gemm.Pair{{A: part.half(g.dy[i]), B: part.half(rows)}}, Alpha: 1, F32: gemm.Dense(l.Weight.Grad, l.Out, l.In), Add: true})
 			}
 			if l.Bias.Trainable() {
 				t.biasGradient(part, g.dy[i], l)
 			}
 		}
 		gemm.RunGroup(t.dev, gemm.TN, sums)
+	}
+	var adapters []gemm.LoRAGradient
+	for i, l := range g.layers {
+		if l.LoRA != nil && l.LoRA.A.Trainable() {
+			adapters = append(adapters, l.LoRA.gradients(l, g.lowRanks[i].u, g.lowRanks[i].v, masked[i], g.dy[i])...)
+		}
+	}
+	gemm.AddLoRAGradients(t.dev, t.partEnds(x.Rows), adapters)
+}
+
+// gradients are those of A and B of l's adapter: dA += vᵀ x and dB += dyᵀ u over the rows.
+func (a *LoRA) gradients(l *Linear, u, v, x, dy gemm.BF16) []gemm.LoRAGradient {
+	return []gemm.LoRAGradient{
+		{A: v, B: x, C: gemm.Dense(a.A.Grad, a.Rank, l.In)},
+		{A: dy, B: u, C: gemm.Dense(a.B.Grad, l.Out, a.Rank)},
 	}
 }
 

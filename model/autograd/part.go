@@ -48,6 +48,14 @@ func (t *Tape) partsIf(separate bool, rows int) []Part {
 	return t.whole[:]
 }
 
+// partEnds returns the row behind each of the parts.
+func (t *Tape) partEnds(rows int) (ends []int) {
+	for _, p := range t.parts(rows) {
+		ends = append(ends, p.To)
+	}
+	return ends
+}
+
 // of returns the part's rows of a matrix that has width elements per token; nil if x is nil.
 func (p Part) of(x driver.F32, width int) driver.F32 {
 	if x.IsNil() {

@@ -111,11 +111,11 @@ func groupInput(r *room, t, in, rank int, to []int) job {
 // groupAdapters is dA = vᵀ x and dB = dyᵀ u of every layer, in float32.
 func groupAdapters(r *room, t, in, rank int, to []int) job {
 	x := r.half(t*in, 1)
-	j := job{again: true}
-	var sums []gemm.Sum
+	j := job{}
+	var list []gemm.LoRAGradient
 	add := func(name string, a, b operand[driver.BF16], rows, columns int) {
 		c := r.zeros(rows * columns)
-		sums = append(sums, gemm.Sum{Alpha: 1, F32: gemm.Dense(c, rows, columns), Pairs: []gemm.Pair{{A: gemm.Dense(a.Slice, t, rows), B: gemm.Dense(b.Slice, t, columns)}}})
+		list = append(list, gemm.LoRAGradient{A: gemm.Dense(a.Slice, t, rows), B: gemm.Dense(b.Slice, t, columns), C: gemm.Dense(c, rows, columns)})
 		j.outputs = append(j.outputs, matrix(name, rows, columns, r.floats(c), func(row, column int) expected {
 			var s total
 			addProduct(&s, gemm.TN, a, b, rows, columns, t, row, column, 1)
@@ -127,7 +127,7 @@ func groupAdapters(r *room, t, in, rank int, to []int) job {
 		add(fmt.Sprint("dA", i), v, x, rank, in)
 		add(fmt.Sprint("dB", i), dy, u, n, rank)
 	}
-	j.call = func() { gemm.RunGroup(r.dev, gemm.TN, sums) }
+	j.call = func() { gemm.AddLoRAGradients(r.dev, []int{t}, list) }
 	return j
 }
 
