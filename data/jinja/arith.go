@@ -39,7 +39,7 @@ func binary(op string, left, right any) any {
 // add concatenates two texts or two lists; nil where that is not possible.
 func add(left, right any) any {
 	if a, ok := left.(*list); ok {
-		if b, ok := right.(*list); ok && a.tuple == b.tuple {
+		if b, ok := right.(*list); ok && a.tuple == b.tuple && a.view == "" && b.view == "" {
 			limit(16 * (len(a.items) + len(b.items)))
 			return &list{items: append(append(make([]any, 0, len(a.items)+len(b.items)), a.items...), b.items...), tuple: a.tuple}
 		}
@@ -82,7 +82,7 @@ func repeat(v, times any) any {
 		return strings.Repeat(s, int(n))
 	}
 	l, ok := v.(*list)
-	if !ok {
+	if !ok || l.view != "" {
 		raise("TypeError", "unsupported operand type(s) for *: '%s' and 'int'", typeName(v))
 	}
 	if hi, lo := bits.Mul64(uint64(16*len(l.items)), uint64(n)); hi > 0 || lo > mostText {
@@ -220,8 +220,8 @@ func percent(format string, values any) any {
 		args = args[1:]
 		limit(b.Len())
 	}
-	if len(args) > 0 {
-		if _, isDict := values.(*dict); !isDict {
+	if len(args) > 0 { // a dict, and whatever else has items, may be there for %(name)s
+		if l, isList := values.(*list); !isDict(values) && !(isList && !l.tuple && !l.isView()) {
 			raise("TypeError", "not all arguments converted during string formatting")
 		}
 	}

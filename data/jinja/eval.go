@@ -2,6 +2,7 @@ package jinja
 
 import (
 	"math"
+	"slices"
 	"strings"
 )
 
@@ -126,11 +127,23 @@ func (r *renderer) eval(e expr, s *scope) any {
 	case *filterExpr:
 		of := r.eval(e.of, s)
 		a := r.arguments(e.args, s)
-		return at(e.line, func() any { return filters[e.name](r, of, a) })
+		return at(e.line, func() any {
+			f, known := filters[e.name]
+			if !known {
+				raise("TemplateRuntimeError", "No filter named %q found", e.name)
+			}
+			return f(r, of, a)
+		})
 	case testExpr:
 		of := r.eval(e.of, s)
 		a := r.arguments(e.args, s)
-		return at(e.line, func() any { return tests[e.name](of, a) != e.not })
+		return at(e.line, func() any {
+			t, known := tests[e.name]
+			if !known {
+				raise("TemplateRuntimeError", "No test named %q found", e.name)
+			}
+			return t(of, a) != e.not
+		})
 	}
 	panic("jinja: an expression of unknown kind")
 }
@@ -249,6 +262,10 @@ func attribute(of any, name string) any {
 		if v, ok := of.get(name); ok {
 			return v
 		}
+	case *list:
+		if at := slices.Index([]string{"grouper", "list"}, name); of.group && at >= 0 {
+			return of.items[at]
+		}
 	case *namespace:
 		if v, ok := of.vars[name]; ok {
 			return v
@@ -271,7 +288,7 @@ func item(of, index any) any {
 			return v
 		}
 	case *list:
-		if i, ok := place(index, len(of.items)); ok {
+		if i, ok := place(index, len(of.items)); ok && !of.isView() {
 			return of.items[i]
 		}
 	case undefined:
@@ -311,6 +328,7 @@ func slice(of, from, to, step any) any {
 	var runes []rune
 	s, isText := asString(of)
 	l, isList := of.(*list)
+	isList = isList && !l.isView()
 	switch {
 	case isText:
 		runes = []rune(s)
@@ -321,10 +339,15 @@ func slice(of, from, to, step any) any {
 		if u, ok := of.(undefined); ok {
 			raise("UndefinedError", "%s", u.what)
 		}
-		return undefined{typeName(of) + " object has no such slice"}
+		if _, isDict := of.(*dict); isDict {
+			raise("TypeError", "unhashable type: 'slice'")
+		}
+		raise("TypeError", "'%s' object is not subscriptable", typeName(of))
 	}
 	var out list
-	out.tuple = isList && l.tuple
+	if isList {
+		out.tuple, out.view = l.tuple, l.view
+	}
 	var b strings.Builder
 	for _, i := range indices(n, from, to, step) {
 		if isText {

@@ -101,6 +101,7 @@ func (p *parser) tuple(conditional bool) expr {
 func (p *parser) expression() expr {
 	p.enter()
 	defer func() { p.depth-- }()
+	before := len(p.unknown)
 	e := p.or()
 	for p.accept(name, "if") {
 		c := condExpr{then: e, test: p.or()}
@@ -108,6 +109,7 @@ func (p *parser) expression() expr {
 			c.other = p.expression()
 		}
 		e = c
+		p.whenUsed(before)
 	}
 	return e
 }
@@ -388,7 +390,7 @@ func (p *parser) filtered(e expr) expr {
 func (p *parser) filter(e expr, line int) expr {
 	f := &filterExpr{of: e, name: p.expect(name, "").text, line: line}
 	if _, known := filters[f.name]; !known {
-		p.fail("No filter named %q", f.name)
+		p.missing("filter", f.name)
 	}
 	if p.is(operator, "(") {
 		f.args = p.arguments()
@@ -399,11 +401,12 @@ func (p *parser) filter(e expr, line int) expr {
 // filterChain reads the filters of a block: name(args) | name …; the result applies them to an
 // expression.
 func (p *parser) filterChain() func(expr) expr {
-	hole := &filterExpr{}
+	hole, before := &filterExpr{}, len(p.unknown)
 	e := p.filter(hole, p.peek().line)
 	for line := p.peek().line; p.accept(operator, "|"); {
 		e = p.filter(e, line)
 	}
+	p.complete(before)
 	return func(of expr) expr { return refill(e, hole, of) }
 }
 
@@ -422,7 +425,7 @@ func (p *parser) test(e expr, line int) expr {
 	t := testExpr{of: e, not: p.accept(name, "not"), line: line}
 	t.name = p.expect(name, "").text
 	if _, known := tests[t.name]; !known {
-		p.fail("No test named %q", t.name)
+		p.missing("test", t.name)
 	}
 	switch k := p.peek(); {
 	case p.is(operator, "("):

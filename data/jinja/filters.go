@@ -25,18 +25,27 @@ func init() {
 			}
 			return sign(v, false)
 		},
-		"attr":       func(_ *renderer, v any, a called) any { return attributeOnly(v, text(a.get(0, "name", ""))) },
-		"capitalize": func(_ *renderer, v any, _ called) any { return capitalize(text(v)) },
-		"count":      func(_ *renderer, v any, _ called) any { return int64(length(v)) },
-		"length":     func(_ *renderer, v any, _ called) any { return int64(length(v)) },
-		"d":          defaultFilter,
-		"default":    defaultFilter,
-		"dictsort":   dictsort,
-		"e":          func(_ *renderer, v any, _ called) any { return escaped(v) },
-		"escape":     func(_ *renderer, v any, _ called) any { return escaped(v) },
-		"first":      func(_ *renderer, v any, _ called) any { return end1(v, true) },
-		"last":       func(_ *renderer, v any, _ called) any { return end1(v, false) },
-		"float":      toFloat,
+		"attr":    func(_ *renderer, v any, a called) any { return attributeOnly(v, text(a.get(0, "name", ""))) },
+		"batch":   batch,
+		"slice":   slicesOf,
+		"groupby": groupBy,
+		"center": func(_ *renderer, v any, a called) any {
+			return padded(true, true)(text(v), called{list: []any{a.get(0, "width", int64(80))}})
+		},
+		"truncate":    truncate,
+		"forceescape": func(_ *renderer, v any, _ called) any { return safe(escape(text(v))) },
+		"urlencode":   urlencode,
+		"capitalize":  func(_ *renderer, v any, _ called) any { return capitalize(text(v)) },
+		"count":       func(_ *renderer, v any, _ called) any { return int64(length(v)) },
+		"length":      func(_ *renderer, v any, _ called) any { return int64(length(v)) },
+		"d":           defaultFilter,
+		"default":     defaultFilter,
+		"dictsort":    dictsort,
+		"e":           func(_ *renderer, v any, _ called) any { return escaped(v) },
+		"escape":      func(_ *renderer, v any, _ called) any { return escaped(v) },
+		"first":       func(_ *renderer, v any, _ called) any { return end1(v, true) },
+		"last":        func(_ *renderer, v any, _ called) any { return end1(v, false) },
+		"float":       toFloat,
 		"format": func(_ *renderer, v any, a called) any {
 			return percent(text(v), &list{items: a.list, tuple: true})
 		},
@@ -67,7 +76,7 @@ func init() {
 		"tojson":    tojson,
 		"trim":      trim,
 		"unique":    unique,
-		"wordcount": func(_ *renderer, v any, _ called) any { return int64(len(strings.Fields(text(v)))) },
+		"wordcount": wordCount,
 	}
 }
 
@@ -80,6 +89,7 @@ func defaultFilter(_ *renderer, v any, a called) any {
 }
 
 func attributeOnly(v any, name string) any {
+	refuse(v)
 	if m := method(v, name); m != nil {
 		return m
 	}
@@ -106,6 +116,14 @@ func asText(_ *renderer, v any, _ called) any {
 }
 
 func end1(v any, first bool) any {
+	if it, once := v.(*iterator); once {
+		if !first {
+			raise("TypeError", "'%s' object is not reversible", it.kind)
+		}
+		if x, ok := it.next(); ok {
+			return x
+		}
+	}
 	e := elements(v)
 	switch {
 	case len(e) == 0:
@@ -145,6 +163,7 @@ func title(s string) string {
 func dictsort(_ *renderer, v any, a called) any {
 	d, ok := v.(*dict)
 	if !ok {
+		refuse(v)
 		raise("AttributeError", "'%s' object has no attribute 'items'", typeName(v))
 	}
 	by := 0
@@ -166,13 +185,7 @@ func pairsOf(d *dict) []any {
 
 // sorted orders items by their key under of, stably, as Python's sort does.
 func sorted(items []any, reverse, caseSensitive bool, of func(any) any) {
-	by := func(v any) any {
-		v = of(v)
-		if s, ok := asString(v); ok && !caseSensitive {
-			return strings.ToLower(s)
-		}
-		return v
-	}
+	by := func(v any) any { return folded(of(v), caseSensitive) }
 	slices.SortStableFunc(items, func(a, b any) int {
 		if reverse {
 			return compare(by(b), by(a))
@@ -184,12 +197,14 @@ func sorted(items []any, reverse, caseSensitive bool, of func(any) any) {
 func items(_ *renderer, v any, _ called) any {
 	switch v := v.(type) {
 	case undefined:
-		return &list{}
+		return generator(func() []any { return nil })
 	case *dict:
-		return &list{items: pairsOf(v)}
+		return generator(func() []any { return pairsOf(v) })
 	}
-	raise("TypeError", "Can only get item pairs from a mapping.")
-	return nil
+	return generator(func() []any {
+		raise("TypeError", "Can only get item pairs from a mapping.")
+		return nil
+	})
 }
 
 // path follows an attribute path such as "a.b.0".
@@ -205,6 +220,22 @@ func path(v any, attr any) any {
 		v = item(v, part)
 	}
 	return v
+}
+
+// keys follows one or more paths, separated by commas.
+func keys(v, attr any, caseSensitive bool) any {
+	paths := []any{attr}
+	if s, isText := asString(attr); isText {
+		paths = nil
+		for part := range strings.SplitSeq(s, ",") {
+			paths = append(paths, part)
+		}
+	}
+	out := &list{}
+	for _, p := range paths {
+		out.items = append(out.items, folded(path(v, p), caseSensitive))
+	}
+	return out
 }
 
 func join(_ *renderer, v any, a called) any {
@@ -228,6 +259,10 @@ func joined(v any, separator string, attr any) string {
 }
 
 func mapFilter(r *renderer, v any, a called) any {
+	return generator(func() []any { return mapped(r, v, a) })
+}
+
+func mapped(r *renderer, v any, a called) (out []any) {
 	var of func(any) any
 	if attr := a.get(math.MaxInt, "attribute", nil); attr != nil && len(a.list) == 0 {
 		fallback, has := find(a, math.MaxInt, "default")
@@ -249,13 +284,12 @@ func mapFilter(r *renderer, v any, a called) any {
 		rest := called{list: a.list[1:], names: a.names, named: a.named}
 		of = func(x any) any { return f(r, x, rest) }
 	}
-	out := &list{}
 	if !truth(v) { // as in Jinja, also for None and 0
-		return out
+		return nil
 	}
 	for _, x := range elements(v) {
 		r.step()
-		out.items = append(out.items, of(x))
+		out = append(out, of(x))
 	}
 	return out
 }
@@ -263,6 +297,10 @@ func mapFilter(r *renderer, v any, a called) any {
 // choose implements select, reject, selectattr and rejectattr: by a test of the element or of
 // its attribute.
 func choose(r *renderer, v any, a called, byAttr, keep bool) any {
+	return generator(func() []any { return chosen(r, v, a, byAttr, keep) })
+}
+
+func chosen(r *renderer, v any, a called, byAttr, keep bool) (out []any) {
 	args := a.list
 	of := func(x any) any { return x }
 	if byAttr {
@@ -281,14 +319,13 @@ func choose(r *renderer, v any, a called, byAttr, keep bool) any {
 		rest := called{list: args[1:]}
 		passes = func(x any) bool { return t(x, rest) }
 	}
-	out := &list{}
 	if !truth(v) {
-		return out
+		return nil
 	}
 	for _, x := range elements(v) {
 		r.step()
 		if passes(of(x)) == keep {
-			out.items = append(out.items, x)
+			out = append(out, x)
 		}
 	}
 	return out
@@ -329,29 +366,36 @@ func replace(s, old, new string, count any) any {
 }
 
 func reverse(_ *renderer, v any, _ called) any {
+	_, once := v.(*iterator)
+	if !once && !iterable(v, called{}) {
+		raise("FilterArgumentError", "argument must be iterable")
+	}
 	e := slices.Clone(elements(v))
 	slices.Reverse(e)
 	if _, ok := asString(v); ok {
 		return joined(&list{items: e}, "", nil)
 	}
-	return &list{items: e}
+	if once { // Python cannot reverse one, so that Jinja makes a list of it
+		return &list{items: e}
+	}
+	return &iterator{reversedType(v), func() []any { return e }}
 }
 
-func round(_ *renderer, v any, a called) any {
-	n, ok := number(v)
-	if !ok {
-		raise("TypeError", "type %s doesn't define __round__ method", typeName(v))
+// reversedType is Python's name of the type of reversed(v).
+func reversedType(v any) string {
+	switch typeName(v) {
+	case "list":
+		return "list_reverseiterator"
+	case "range":
+		return "range_iterator"
+	case "dict", "dict_keys":
+		return "dict_reversekeyiterator"
+	case "dict_items":
+		return "dict_reverseitemiterator"
+	case "dict_values":
+		return "dict_reversevalueiterator"
 	}
-	digits, _ := number(a.get(0, "precision", int64(0)))
-	scale := math.Pow(10, asFloat(digits))
-	switch text(a.get(1, "method", "common")) {
-	case "ceil":
-		return math.Ceil(asFloat(n)*scale) / scale
-	case "floor":
-		return math.Floor(asFloat(n)*scale) / scale
-	}
-	rounded, _ := strconv.ParseFloat(strconv.FormatFloat(asFloat(n), 'f', int(max(asFloat(digits), 0)), 64), 64)
-	return rounded
+	return "reversed"
 }
 
 func sortFilter(_ *renderer, v any, a called) any {
@@ -361,7 +405,7 @@ func sortFilter(_ *renderer, v any, a called) any {
 		if attr == nil {
 			return x
 		}
-		return path(x, attr)
+		return keys(x, attr, truth(a.get(1, "case_sensitive", false)))
 	})
 	return &list{items: out}
 }
@@ -380,21 +424,23 @@ func sum(_ *renderer, v any, a called) any {
 
 func unique(_ *renderer, v any, a called) any {
 	attr, caseSensitive := a.get(1, "attribute", nil), truth(a.get(0, "case_sensitive", false))
-	seen, out := newDict(), &list{}
-	for _, x := range elements(v) {
-		by := x
-		if attr != nil {
-			by = path(x, attr)
+	return generator(func() (out []any) {
+		seen := newDict()
+		for _, x := range elements(v) {
+			by := x
+			if attr != nil {
+				by = path(x, attr)
+			}
+			if s, ok := asString(by); ok && !caseSensitive {
+				by = strings.ToLower(s)
+			}
+			if _, known := seen.get(by); !known {
+				seen.set(by, true)
+				out = append(out, x)
+			}
 		}
-		if s, ok := asString(by); ok && !caseSensitive {
-			by = strings.ToLower(s)
-		}
-		if _, known := seen.get(by); !known {
-			seen.set(by, true)
-			out.items = append(out.items, x)
-		}
-	}
-	return out
+		return out
+	})
 }
 
 func trim(_ *renderer, v any, a called) any {
@@ -403,63 +449,6 @@ func trim(_ *renderer, v any, a called) any {
 		return strings.TrimFunc(text(v), isSpace)
 	}
 	return strings.Trim(text(v), text(chars))
-}
-
-func indent(_ *renderer, v any, a called) any {
-	s := text(v)
-	width := a.get(0, "width", int64(4))
-	prefix, isText := asString(width)
-	if n, ok := number(width); ok && !isText {
-		limit(int(asFloat(n)))
-		prefix = strings.Repeat(" ", max(0, int(asFloat(n))))
-	}
-	first, blank := truth(a.get(1, "first", false)), truth(a.get(2, "blank", false))
-	lines := strings.Split(s, "\n")
-	limit(len(s) + len(lines)*len(prefix))
-	for i, line := range lines {
-		if i == 0 && !first || line == "" && !blank && i > 0 {
-			continue
-		}
-		lines[i] = prefix + line
-	}
-	return strings.Join(lines, "\n")
-}
-
-func toInt(_ *renderer, v any, a called) any {
-	fallback := a.get(0, "default", int64(0))
-	if n, ok := number(v); ok {
-		if f := asFloat(n); math.IsNaN(f) || math.Abs(f) >= 1<<63 {
-			return fallback
-		}
-		if i, whole := n.(int64); whole {
-			return i
-		}
-		return int64(n.(float64))
-	}
-	s, ok := asString(v)
-	if !ok {
-		return fallback
-	}
-	s = strings.TrimSpace(s)
-	if i, err := strconv.ParseInt(s, 10, 64); err == nil {
-		return i
-	}
-	if f, err := strconv.ParseFloat(s, 64); err == nil && !math.IsInf(f, 0) && !math.IsNaN(f) {
-		return int64(f)
-	}
-	return fallback
-}
-
-func toFloat(_ *renderer, v any, a called) any {
-	if n, ok := number(v); ok {
-		return asFloat(n)
-	}
-	if s, ok := asString(v); ok {
-		if f, err := strconv.ParseFloat(strings.TrimSpace(s), 64); err == nil {
-			return f
-		}
-	}
-	return a.get(0, "default", 0.0)
 }
 
 // isSpace is Python's str.isspace for one character.

@@ -70,7 +70,10 @@ var globals = map[string]*function{
 		if bounds[2] == 0 {
 			raise("ValueError", "range() arg 3 must not be zero")
 		}
-		out := &list{}
+		out := &list{view: fmt.Sprintf("range(%d, %d)", bounds[0], bounds[1])}
+		if bounds[2] != 1 {
+			out.view = fmt.Sprintf("range(%d, %d, %d)", bounds[0], bounds[1], bounds[2])
+		}
 		for i := bounds[0]; bounds[2] > 0 && i < bounds[1] || bounds[2] < 0 && i > bounds[1]; i += bounds[2] {
 			if len(out.items) == mostRange {
 				raise("OverflowError", "Range too big. The sandbox blocks ranges larger than MAX_RANGE (%d).", mostRange)

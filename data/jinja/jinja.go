@@ -53,7 +53,7 @@ func Compile(text string) (*Template, error) {
 	}
 	p := &parser{tokens: tokens}
 	var t Template
-	err = p.guard(func() { t.body = p.statements() })
+	err = p.guard(func() { t.body = p.scope() })
 	if err != nil {
 		return nil, err
 	}

@@ -31,8 +31,9 @@ func TestRendered(t *testing.T) {
 		if want, ok := c.Lookup("text"); ok && (err != nil || got != want) {
 			t.Errorf("%s\n got %q %v\nwant %q", text, got, err, want)
 		}
-		if _, ok := c.Lookup("error"); ok && err == nil {
-			t.Errorf("%s: %q, want a %v", text, got, c.Get("error"))
+		var e *Error
+		if class, ok := c.Lookup("error"); ok && (!errors.As(err, &e) || e.Class != class) {
+			t.Errorf("%s: %q %v, want a %v", text, got, err, class)
 		}
 	}
 }

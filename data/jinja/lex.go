@@ -159,9 +159,8 @@ func rawTag(s string) (int, bool) {
 
 func (l *lexer) raw(n int) error {
 	minus := strings.HasSuffix(l.rest[:n], "-%}")
-	plus := strings.HasSuffix(l.rest[:n], "+%}")
 	l.advance(n)
-	l.after(minus, plus)
+	l.after(minus, true) // trim_blocks leaves the line end after {% raw %}
 	for from := 0; ; {
 		at := strings.Index(l.rest[from:], "{%")
 		if at < 0 {

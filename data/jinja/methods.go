@@ -45,11 +45,11 @@ func dictMethod(d *dict, name string) func(called) any {
 			return a.get(1, "default", nil)
 		}
 	case "items":
-		return func(called) any { return &list{items: pairsOf(d)} }
+		return func(called) any { return view("dict_items", pairsOf(d)) }
 	case "keys":
-		return func(called) any { return &list{items: d.keys} }
+		return func(called) any { return view("dict_keys", d.keys) }
 	case "values":
-		return func(called) any { return &list{items: d.values} }
+		return func(called) any { return view("dict_values", d.values) }
 	case "copy":
 		return func(called) any { return d }
 	case "clear", "pop", "popitem", "setdefault", "update":
@@ -59,6 +59,9 @@ func dictMethod(d *dict, name string) func(called) any {
 }
 
 func listMethod(l *list, name string) func(called) any {
+	if l.isView() {
+		return nil
+	}
 	find := func(x any) (at, n int) {
 		at = -1
 		for i, y := range l.items {
@@ -83,11 +86,11 @@ func listMethod(l *list, name string) func(called) any {
 	case "count":
 		return func(a called) any { _, n := find(a.get(0, "value", nil)); return int64(n) }
 	case "copy":
-		if !l.tuple {
+		if !l.tuple && l.view == "" {
 			return func(called) any { return l }
 		}
 	case "append", "clear", "extend", "insert", "pop", "remove", "reverse", "sort":
-		if !l.tuple {
+		if !l.tuple && l.view == "" {
 			return forbidden("list", name)
 		}
 	}
@@ -231,12 +234,13 @@ func init() { // join looks methods up, so that the table cannot initialise itse
 		"islower":    func(s string, _ called) any { return cased(s, unicode.IsUpper, unicode.IsLower) },
 		"isupper":    func(s string, _ called) any { return cased(s, unicode.IsLower, unicode.IsUpper) },
 		"join": func(s string, a called) any {
-			for i, x := range elements(a.get(0, "iterable", nil)) {
+			parts := elements(a.get(0, "iterable", nil))
+			for i, x := range parts {
 				if _, ok := asString(x); !ok {
 					raise("TypeError", "sequence item %d: expected str instance, %s found", i, typeName(x))
 				}
 			}
-			return joined(a.get(0, "iterable", nil), s, nil)
+			return joined(&list{items: parts}, s, nil)
 		},
 		"lower":  func(s string, _ called) any { return lower(s) },
 		"upper":  func(s string, _ called) any { return upper(s) },

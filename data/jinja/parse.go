@@ -70,6 +70,11 @@ type parser struct {
 	at     int
 	depth  int
 	names  []string // every name read so far
+
+	// Filters and tests that do not exist. As in Jinja, that is an error of the template, but
+	// in an if tag or a conditional expression, where it is one when they are used: templates
+	// ask there for filters that only some programs have.
+	unknown []*Error
 }
 
 // guard runs f and returns the *Error that it failed with.
@@ -91,6 +96,21 @@ func catch(f func()) (err error) {
 
 func (p *parser) fail(format string, args ...any) {
 	panic(&Error{Class: "TemplateSyntaxError", Line: p.peek().line, Text: fmt.Sprintf(format, args...)})
+}
+
+// missing notes a filter or a test that does not exist.
+func (p *parser) missing(what, name string) {
+	p.unknown = append(p.unknown, &Error{Class: "TemplateAssertionError", Line: p.peek().line, Text: fmt.Sprintf("No %s named %q", what, name)})
+}
+
+// whenUsed forgives what has been missing since then.
+func (p *parser) whenUsed(since int) { p.unknown = p.unknown[:since] }
+
+// complete fails if anything has been missing since then.
+func (p *parser) complete(since int) {
+	if len(p.unknown) > since {
+		panic(p.unknown[since])
+	}
 }
 
 func (p *parser) peek() token { return p.tokens[p.at] }
@@ -166,6 +186,15 @@ func (p *parser) statements(until ...string) (out []stmt) {
 	}
 }
 
+// scope reads the statements of a tag that has variables of its own: all but if. Such a tag is
+// checked even inside an if.
+func (p *parser) scope(until ...string) []stmt {
+	before := len(p.unknown)
+	out := p.statements(until...)
+	p.complete(before)
+	return out
+}
+
 // close reads the rest of a tag whose name was peeked at.
 func (p *parser) close(tag string) {
 	p.expect(blockBegin, "")
@@ -174,9 +203,11 @@ func (p *parser) close(tag string) {
 }
 
 func (p *parser) statement() stmt {
+	before := len(p.unknown)
 	t := p.expect(name, "")
 	switch t.text {
 	case "if":
+		defer func() { p.whenUsed(before) }()
 		return p.ifTag()
 	case "for":
 		return p.forTag(t.line)
@@ -189,7 +220,7 @@ func (p *parser) statement() stmt {
 		return jumpStmt{t.text == "break"}
 	case "generation":
 		p.expect(blockEnd, "")
-		body := p.statements("endgeneration")
+		body := p.scope("endgeneration")
 		p.close("endgeneration")
 		return generationStmt{body}
 	case "with":
@@ -197,7 +228,7 @@ func (p *parser) statement() stmt {
 	case "filter":
 		filters := p.filterChain()
 		p.expect(blockEnd, "")
-		body := p.statements("endfilter")
+		body := p.scope("endfilter")
 		p.close("endfilter")
 		return filterStmt{filters, body}
 	case "call":
@@ -252,18 +283,19 @@ func (p *parser) forTag(line int) stmt {
 	s.targets, s.single = p.targets()
 	p.expect(name, "in")
 	s.iter = p.tuple(false)
-	if p.accept(name, "if") {
+	if before := len(p.unknown); p.accept(name, "if") {
 		s.test = p.expression()
+		p.complete(before)
 	}
 	if p.is(name, "recursive") {
 		p.fail("recursive loops are not supported")
 	}
 	p.expect(blockEnd, "")
-	s.body = p.statements("else", "endfor")
+	s.body = p.scope("else", "endfor")
 	p.expect(blockBegin, "")
 	if p.next().text == "else" {
 		p.expect(blockEnd, "")
-		s.empty = p.statements("endfor")
+		s.empty = p.scope("endfor")
 		p.expect(blockBegin, "")
 		p.next()
 	}
@@ -290,7 +322,7 @@ func (p *parser) setTag(line int) stmt {
 		s.filters = p.filterChain()
 	}
 	p.expect(blockEnd, "")
-	s.body = p.statements("endset")
+	s.body = p.scope("endset")
 	if s.body == nil {
 		s.body = []stmt{}
 	}
@@ -319,10 +351,12 @@ func (p *parser) parameters(m *macro) {
 
 func (p *parser) macroTag() *macro {
 	m := &macro{name: p.expect(name, "").text}
+	unknown := len(p.unknown)
 	p.parameters(m)
+	p.complete(unknown)
 	p.expect(blockEnd, "")
 	before := len(p.names)
-	m.body = p.statements("endmacro")
+	m.body = p.scope("endmacro")
 	m.uses = p.names[before:]
 	p.close("endmacro")
 	return m
@@ -338,7 +372,7 @@ func (p *parser) withTag() stmt {
 		p.expect(operator, "=")
 		s.values = append(s.values, p.expression())
 	}
-	s.body = p.statements("endwith")
+	s.body = p.scope("endwith")
 	p.close("endwith")
 	return s
 }
@@ -354,7 +388,7 @@ func (p *parser) callTag() stmt {
 	}
 	p.expect(blockEnd, "")
 	before := len(p.names)
-	m.body = p.statements("endcall")
+	m.body = p.scope("endcall")
 	m.uses = p.names[before:]
 	p.close("endcall")
 	return callStmt{m, call}

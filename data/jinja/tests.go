@@ -14,9 +14,9 @@ var tests = map[string]func(v any, a called) bool{
 	"float":       func(v any, _ called) bool { _, ok := v.(float64); return ok },
 	"number":      func(v any, _ called) bool { _, ok := number(v); return ok },
 	"string":      func(v any, _ called) bool { _, ok := asString(v); return ok },
-	"mapping":     func(v any, _ called) bool { _, ok := v.(*dict); return ok },
+	"mapping":     func(v any, _ called) bool { return isDict(v) },
 	"iterable":    iterable,
-	"sequence":    iterable, // whatever has a length and items: the same values
+	"sequence":    sequence,
 	"callable":    func(v any, _ called) bool { _, ok := v.(*function); return ok },
 	"odd":         func(v any, _ called) bool { return equal(binary("%", v, int64(2)), int64(1)) },
 	"even":        func(v any, _ called) bool { return equal(binary("%", v, int64(2)), int64(0)) },
@@ -37,17 +37,38 @@ var tests = map[string]func(v any, a called) bool{
 	"escaped":     func(v any, _ called) bool { _, ok := v.(safe); return ok },
 	"lower":       func(v any, _ called) bool { return cased(text(v), unicode.IsUpper, unicode.IsLower) },
 	"upper":       func(v any, _ called) bool { return cased(text(v), unicode.IsLower, unicode.IsUpper) },
-	"filter":      func(v any, _ called) bool { _, ok := filters[text(v)]; return ok },
+	"filter":      func(v any, _ called) bool { _, ok := filters[hashed(v)]; return ok },
+}
+
+func init() { // it asks the table, which therefore cannot hold it from the start
+	tests["test"] = func(v any, _ called) bool { _, ok := tests[hashed(v)]; return ok }
+}
+
+// hashed is a value's text, which is looked up in a table: lists and mappings cannot be.
+func hashed(v any) string {
+	if l, isList := v.(*list); isDict(v) || isList && !l.tuple && l.listType() != "range" {
+		raise("TypeError", "unhashable type: '%s'", typeName(v))
+	}
+	return text(v)
 }
 
 func isEqual(v any, a called) bool { return equal(v, a.get(0, "other", nil)) }
 
 func iterable(v any, _ called) bool {
 	switch v.(type) {
-	case *list, *dict, undefined, string, safe:
+	case *list, *dict, *iterator, undefined, string, safe:
 		return true
 	}
 	return false
+}
+
+// sequence is whatever has a length and items.
+func sequence(v any, a called) bool {
+	if l, ok := v.(*list); ok {
+		return !l.isView()
+	}
+	_, once := v.(*iterator)
+	return !once && iterable(v, a)
 }
 
 // cased is str.islower and str.isupper: at least one letter of one case and none of the other.

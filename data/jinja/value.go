@@ -19,6 +19,8 @@ type (
 	list struct {
 		items []any
 		tuple bool
+		group bool   // a pair of groupby, whose parts are also .grouper and .list
+		view  string // the type of a view of a dict, or range(0, 3): empty for lists and tuples
 	}
 	// dict preserves the order of its keys.
 	dict struct {
@@ -128,10 +130,9 @@ func typeName(v any) string {
 	case safe:
 		return "Markup"
 	case *list:
-		if v.tuple {
-			return "tuple"
-		}
-		return "list"
+		return v.listType()
+	case *iterator:
+		return v.kind
 	case *dict:
 		return "dict"
 	case undefined:
@@ -204,6 +205,8 @@ func repr(v any) string {
 		return "<Namespace " + repr(d) + ">"
 	case *function:
 		return "<function " + v.name + ">"
+	case *iterator:
+		return "<" + v.kind + " object>"
 	case *list:
 		parts := make([]string, len(v.items))
 		size := 0
@@ -213,6 +216,10 @@ func repr(v any) string {
 			limit(size)
 		}
 		switch {
+		case v.isView():
+			return v.view + "([" + strings.Join(parts, ", ") + "])"
+		case v.view != "":
+			return v.view
 		case !v.tuple:
 			return "[" + strings.Join(parts, ", ") + "]"
 		case len(parts) == 1:
@@ -251,6 +258,9 @@ func toJSON(v any) any {
 	case safe:
 		return string(v)
 	case *list:
+		if v.view != "" {
+			break
+		}
 		out := make([]any, len(v.items))
 		for i, x := range v.items {
 			out[i] = toJSON(x)
@@ -278,6 +288,8 @@ func elements(v any) []any {
 		return v.items
 	case *dict:
 		return v.keys
+	case *iterator:
+		return v.all()
 	case undefined:
 		return nil
 	}
@@ -359,7 +371,7 @@ func equal(a, b any) bool {
 		return ok
 	case *list:
 		b, ok := b.(*list)
-		return ok && a.tuple == b.tuple && slices.EqualFunc(a.items, b.items, equal)
+		return ok && a.listType() == b.listType() && slices.EqualFunc(a.items, b.items, equal)
 	case *dict:
 		b, ok := b.(*dict)
 		if !ok || len(a.keys) != len(b.keys) {
@@ -393,19 +405,29 @@ func compare(a, b any) int {
 		return strings.Compare(s, t)
 	}
 	if p, ok := a.(*list); ok {
-		if q, ok := b.(*list); ok && p.tuple == q.tuple {
-			return slices.CompareFunc(p.items, q.items, compare)
+		if q, ok := b.(*list); ok && p.tuple == q.tuple && p.view == "" && q.view == "" {
+			return slices.CompareFunc(p.items, q.items, func(x, y any) int {
+				if equal(x, y) { // also of what has no order
+					return 0
+				}
+				return compare(x, y)
+			})
 		}
 	}
-	if u, ok := a.(undefined); ok {
-		raise("UndefinedError", "%s", u.what)
-	}
-	if u, ok := b.(undefined); ok {
-		raise("UndefinedError", "%s", u.what)
-	}
+	refuse(a)
+	refuse(b)
 	raise("TypeError", "'<' not supported between instances of '%s' and '%s'", typeName(a), typeName(b))
 	return 0
 }
+
+// refuse raises what any use of an undefined value does.
+func refuse(v any) {
+	if u, ok := v.(undefined); ok {
+		raise("UndefinedError", "%s", u.what)
+	}
+}
+
+func isDict(v any) bool { _, ok := v.(*dict); return ok }
 
 func cmpOf[T int64 | float64](a, b T) int {
 	switch {
@@ -425,6 +447,8 @@ func contains(v, x any) bool {
 	case *dict:
 		_, ok := v.get(x)
 		return ok
+	case *iterator:
+		return v.contains(x)
 	case undefined:
 		return false
 	}

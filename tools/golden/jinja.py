@@ -1,6 +1,6 @@
 """Writes data/jinja/testdata/rendered.json: what Jinja 3.1 in an immutable sandbox, set up as transformers sets
 it up, makes of small templates of our own. Usage: python tools/golden/jinja.py data/jinja/testdata"""
-import json, os, sys
+import copy, json, os, sys
 from jinja2.exceptions import TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 import jinja2.ext
@@ -21,10 +21,16 @@ templates = ["{{ n }} {{ f }} {{ t }} {{ none }} {{ m[1].content }} {{ nope }} {
  "{{ '1.5' | float }} {{ '3x' | int }} {{ '42' | int + 1 }} {{ 3.7 | int }} {{ 2.567 | round(1) }} {{ n | string ~ 'a' }} {{ words | join(', ') | replace('b', 'B', 1) }} {{ nope | default('d') }} {{ '' | default('d', true) }} {{ 'a\\nb' | indent(2) }} {{ -3 | abs }} {{ [1, 2, 3] | sum }} {{ d | items | list }} {{ d | length }} {{ 'x' | e }} {{ '<' | e }} {{ ('<' | safe) + '<' }}",
  "{{ m[0]['content'].startswith('Hi') }} {{ 'abc'.find('c') }} {{ 'a,b,,c'.split(',') }} {{ 'abcabc'.rsplit('b', 1) }} {{ 'x'.join(['a', 'b']) }} {{ 'abc'.replace('b', '') }} {{ '<think>a</think>b'.split('</think>')[-1].lstrip('\\n') }} {{ 'aXb'.lower() }} {{ d.get('q', 'no') }} {{ d.get('q') }} {{ d.keys() | list }} {{ 'a-b'.partition('-') }} {{ '{} {}'.format(1, 'x') }} {{ '007'.isdigit() }} {{ 'ab\\ncd'.splitlines() }} {{ '7'.zfill(3) }}",
  "{%- call(x) f() %}in {{ x }}{% endcall %}{% macro g() %}<{{ caller(5) }}>{% endmacro %}", "{% macro g() %}<{{ caller(5) }}>{% endmacro %}{% call(x) g() %}in {{ x }}{% endcall %}{{ [1,2,3][1:] }}{{ [1,2,3][-1:] }}{{ (words | list)[:-1] }}{{ words[5] }}{{ words[5] is undefined }}", "{{ joiner('|')() }}{{ dict(a=1, b=2) }}", "{{ 'a' \n if t \n else 'b' }}\r\n{{ 'tab\\t\\x41\\u00e9' }}"]
+# What generators, views and reversed objects are, filters and tests that exist only where they are used, groups, texts that are cut.
+templates += ["{{ 'yes' if e|map('upper') else 'no' }} {% if m|selectattr('role', 'eq', 'nobody') %}true{% endif %} {{ d.keys()|length }} {{ words|unique|first }} {{ 'b' in words|unique }}",
+ "{% set g = words|select %}{% for x in g %}{{ x }}{% endfor %}|{% for x in g %}{{ x }}{% endfor %}|{% set r = words|reverse %}{{ r|join }}{{ r|join }}", "{{ words|map('upper')|length }}", "{{ words|reverse|tojson }}", "{{ d.items()|tojson }}", "{{ d.items()[0] }}", "{{ d.keys() + d.keys() }}", "{{ (words|select)[0] }}", "{{ words|unique|last }}", "{{ d.keys() }} {{ d.values() }} {{ d.items() }} {{ range(1, 9, 3) }} {{ range(4) is sequence }} {{ d.keys() is sequence }} {{ words|map('upper') is iterable }}",
+ "{% if false %}{{ n|nofilter }}{{ n is notest }}{% endif %}ok", "{% if true %}{{ n|nofilter }}{% endif %}", "{{ (n|nofilter) if false else 'ok' }}", "{% for x in e %}{{ x|nofilter }}{% endfor %}ok", "{% if n is notest %}{% endif %}", "{% if 'nofilter' is filter %}{{ n|nofilter }}{% else %}without{% endif %} {{ 'odd' is test }} {{ d is filter }}",
+ "{{ [1,2,3,4,5]|batch(2)|list }} {{ [1,2,3,4,5]|batch(2, 0)|list }} {{ [1,2,3,4,5]|slice(2)|list }} {{ [1,2,3,4,5]|slice(3, 'x')|list }}", "{% for r, x in m|groupby('role') %}{{ r }}{{ x|length }}{% endfor %}{{ (m|groupby('role'))[0].grouper }}", "{{ 'abc'|center(8) }}|{{ 'one two three four'|truncate(9) }}|{{ 'one two three four'|truncate(9, true, '~', 0) }}|{{ 'Straße & <b>/c d'|urlencode }}|{{ {'a b': 1, 'c': '/'}|urlencode }}|{{ ('<'|safe)|forceescape }}|{{ 'a-b c_d'|wordcount }}", "{{ n|truncate(3) }}", "{{ words|truncate(3, leeway=0) }}",
+ "{{ n|indent }}", "{{ words|indent }}", "{{ nope|int }}", "{{ nope|float }}", "{{ nope|round }}", "{{ n|reverse }}", "{{ n|round(1) }} {{ n|round(1, 'floor') }} {{ 2.5|round }}", "{{ m|sort(attribute='zz')|length }} {{ m|sort(attribute='role,content')|map(attribute='role')|join }}", "{{ m|max(attribute='zz') }}", "{{ [1]|map('nofilter')|list }}", "{{ nope|attr('x') }}", "{{ 'abc' % words }}", "{{ n[1:] }}", "{{ d[1:] }}", "a\n{% raw %}\n{{ x }}\n{% endraw %}\nb"]
 env = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[jinja2.ext.loopcontrols])
 env.filters["tojson"] = lambda x, ensure_ascii=False, indent=None, separators=None, sort_keys=False: json.dumps(x, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
 out = []
 for t in templates:
-    try: out.append({"template": t, "text": env.from_string(t).render(**V)})
+    try: out.append({"template": t, "text": env.from_string(t).render(**copy.deepcopy(V))})
     except Exception as e: out.append({"template": t, "error": type(e).__name__})
 json.dump({"variables": V, "cases": out}, open(os.path.join(sys.argv[1], "rendered.json"), "w"), indent=1)
