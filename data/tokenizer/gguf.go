@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"dataflex.dev/dataflex/data/gguf"
@@ -78,10 +80,17 @@ var ggufSplits = func() map[string]ggufSplit {
 	llama3.ignoreMerges, llama3.bos = true, true
 	qwen2 := ggufSplit{class: "Qwen2Tokenizer", steps: split(cl100kHead + `\p{N}` + cl100kTail), normalizer: object{"type": "NFC"}}
 	o200k := ggufSplit{class: "GPT2Tokenizer", steps: split(patternO200K)}
+	isolated := func(patterns ...string) (steps []any) {
+		for _, p := range patterns {
+			steps = append(steps, split(p)[0])
+		}
+		return append(steps, object{"type": "Digits", "individual_digits": true}, bytes(false))
+	}
+	coder := ggufSplit{class: "LlamaTokenizerFast", steps: isolated(`[\r\n]`, `\s?\p{L}+`, `\s?\p{P}+`, `[一-龥ࠀ-一가-퟿]+`)}
 	nemo := ggufSplit{class: "PreTrainedTokenizerFast", steps: split(patternTekken), ignoreMerges: true, bos: true}
 	return map[string]ggufSplit{
-		"gpt-2": gpt2, "gpt2": gpt2, "smollm": digits, "starcoder": digits, "refact": digits, "dbrx": dbrx, "smaug-bpe": dbrx,
-		"llama-bpe": llama3, "llama3": llama3, "llama-v3": llama3, "qwen2": qwen2, "deepseek-r1-qwen": qwen2, "gpt-4o": o200k, "tekken": nemo,
+		"gpt-2": gpt2, "gpt2": gpt2, "mellum": gpt2, "a.x-4.0": gpt2, "gigachat": gpt2, "smollm": digits, "minerva-7b": digits, "starcoder": digits, "refact": digits, "dbrx": dbrx, "smaug-bpe": dbrx,
+		"llama-bpe": llama3, "llama3": llama3, "llama-v3": llama3, "falcon3": llama3, "pixtral": llama3, "midm-2.0": llama3, "qwen2": qwen2, "f2llmv2": qwen2, "deepseek-r1-qwen": qwen2, "deepseek-coder": coder, "gpt-4o": o200k, "tekken": nemo,
 	}
 }()
 
@@ -138,7 +147,7 @@ func (v *ggufVocab) bytePairs() []byte {
 	pre := ggufValue(v, "pre", "")
 	split, ok := ggufSplits[pre]
 	if !ok {
-		v.fail("tokenizer.ggml.pre is %q, an unknown pre-tokenizer (gpt-2, smollm, starcoder, refact, llama-bpe, dbrx, qwen2, gpt-4o and tekken are known): take the Hugging Face folder of the model", pre)
+		v.fail("tokenizer.ggml.pre is %q, an unknown pre-tokenizer (%s are known): take the Hugging Face folder of the model", pre, strings.Join(slices.Sorted(maps.Keys(ggufSplits)), ", "))
 		return nil
 	}
 	vocab := make(map[string]int, len(v.tokens))

@@ -126,6 +126,23 @@ func TestGGUF(t *testing.T) {
 	}
 }
 
+// A newline is a piece of its own for deepseek-coder: ids by tokenizers 0.22 with its pre-tokenizer
+// on the same vocabulary, where those of smollm are others.
+func TestGGUFCoder(t *testing.T) {
+	tok, err := Load(asGGUF(t, "digits", ggufModel("gpt2", "deepseek-coder")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for text, want := range map[string][]int32{
+		"ñ\n\n365-away<s> мирกำ-":                  {195, 177, 10, 10, 51, 54, 53, 45, 97, 119, 295, 60, 115, 62, 332, 224, 184, 129, 224, 184, 179, 45},
+		"-\u00a0the \n\u212bCaf\u00e9<tool>\n\n  ": {45, 194, 160, 116, 256, 32, 10, 226, 132, 171, 67, 97, 102, 195, 169, 443, 10, 10, 268},
+	} {
+		if got := tok.Encode(text); !slices.Equal(got, want) {
+			t.Errorf("%q:\n got %v\nwant %v", text, got, want)
+		}
+	}
+}
+
 // The pieces of a SentencePiece model in a GGUF file give the ids that transformers 4.52.4
 // gives for its tokenizer.model.
 func TestGGUFPieces(t *testing.T) {
