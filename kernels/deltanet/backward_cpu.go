@@ -8,8 +8,8 @@ import (
 	"dataflex.dev/dataflex/kernels/simd"
 )
 
-// slope is the memory of the backward pass of one head, in addition to task.
-type slope struct {
+// gradients is what the backward pass of one head needs beside the forward pass's task.
+type gradients struct {
 	states []float32 // [chunks, KeyDim, ValueDim], before each chunk
 	state  []float32 // [KeyDim, ValueDim], the gradient of the state after the chunk
 	du     []float32 // [chunk, ValueDim], of u, then of w
@@ -19,9 +19,9 @@ type slope struct {
 	sums   []float32 // of the batch: [segments, ValueHeads, 2], for ALog and DtBias
 }
 
-func (p Params) takeSlope(longest int) *task {
+func (p Params) takeBackward(longest int) *task {
 	t := p.take()
-	s := &t.slope
+	s := &t.gradients
 	s.states = scratch.Sized(s.states, (longest+chunk-1)/chunk*p.KeyDim*p.ValueDim)
 	s.state = scratch.Sized(s.state, p.KeyDim*p.ValueDim)
 	s.du = scratch.Sized(s.du, chunk*p.ValueDim)
@@ -35,15 +35,15 @@ func (p Params) takeSlope(longest int) *task {
 func (p Params) backwardCPU(d *cpu.Device, in host, dout []float32, grad host) {
 	segments, group := len(p.Segments)-1, p.ValueHeads/p.KeyHeads
 	all := tasks.Take()
-	all.slope.sums = scratch.Sized(all.slope.sums, segments*p.ValueHeads*2)
-	sums := all.slope.sums
+	all.gradients.sums = scratch.Sized(all.gradients.sums, segments*p.ValueHeads*2)
+	sums := all.gradients.sums
 	d.Parallel(segments*p.KeyHeads, func(unit int) {
 		segment, key := unit/p.KeyHeads, unit%p.KeyHeads
 		from, end := int(p.Segments[segment]), int(p.Segments[segment+1])
-		t := p.takeSlope(end - from)
+		t := p.takeBackward(end - from)
 		for head := key * group; head < (key+1)*group; head++ {
 			at := (segment*p.ValueHeads + head) * 2
-			sums[at], sums[at+1] = p.head(t, in, dout, grad, head, from, end)
+			sums[at], sums[at+1] = p.backwardHead(t, in, dout, grad, head, from, end)
 		}
 		tasks.Give(t)
 	})
@@ -61,10 +61,10 @@ func (p Params) backwardCPU(d *cpu.Device, in host, dout []float32, grad host) {
 	tasks.Give(all)
 }
 
-// head is the backward pass of one value head over one segment, and returns the gradients of
+// backwardHead is the backward pass of one value head over one segment, and returns the gradients of
 // its ALog and DtBias.
-func (p Params) head(t *task, in host, dout []float32, grad host, head, from, end int) (aLog, dtBias float32) {
-	s, size := &t.slope, p.KeyDim*p.ValueDim
+func (p Params) backwardHead(t *task, in host, dout []float32, grad host, head, from, end int) (aLog, dtBias float32) {
+	s, size := &t.gradients, p.KeyDim*p.ValueDim
 	clear(t.state)
 	for i, row := 0, from; row < end; i, row = i+1, row+chunk {
 		copy(s.states[i*size:][:size], t.state)
@@ -82,20 +82,20 @@ func (p Params) head(t *task, in host, dout []float32, grad host, head, from, en
 		copy(t.state, s.states[i*size:][:size])
 		p.load(t, in, head, row)
 		p.solve(t, in, head, row)
-		p.fromOutput(t, dout, head, row)
-		p.fromState(t, dout, head, row)
-		p.fromSystem(t)
-		p.through(t, head, row, grad)
-		a, dt := p.gates(t, in, head, row, grad)
+		p.backwardOutput(t, dout, head, row)
+		p.backwardState(t, dout, head, row)
+		p.backwardSolve(t)
+		p.writeInputs(t, head, row, grad)
+		a, dt := p.backwardGates(t, in, head, row, grad)
 		sumA, sumDt = sumA+a, sumDt+dt
 	}
 	return float32(sumA), float32(sumDt)
 }
 
-// fromOutput starts the chunk's gradients with those that o contributes to u, q̂, k̂ and the
+// backwardOutput starts the chunk's gradients with those that o contributes to u, q̂, k̂ and the
 // decays.
-func (p Params) fromOutput(t *task, dout []float32, head, from int) {
-	s, dk, dv := &t.slope, p.KeyDim, p.ValueDim
+func (p Params) backwardOutput(t *task, dout []float32, head, from int) {
+	s, dk, dv := &t.gradients, p.KeyDim, p.ValueDim
 	clear(s.du[:t.n*dv])
 	clear(s.dk[:t.n*dk])
 	clear(s.decay)
@@ -112,22 +112,22 @@ func (p Params) fromOutput(t *task, dout []float32, head, from int) {
 			g := x * t.between[i*chunk+j]
 			simd.Axpy(g, t.k[j*dk:][:dk], dq)
 			simd.Axpy(g, q, s.dk[j*dk:][:dk])
-			s.pair(i, j, x*t.qk[i*chunk+j])
+			s.decayBetween(i, j, x*t.qk[i*chunk+j])
 		}
 	}
 }
 
-// pair adds a gradient of the decay from token j to token i.
-func (s *slope) pair(i, j int, x float32) {
+// decayBetween adds a gradient of the decay from token j to token i.
+func (s *gradients) decayBetween(i, j int, x float32) {
 	s.decay[i] += float64(x)
 	s.decay[j] -= float64(x)
 }
 
-// fromState adds the contributions of the state after the chunk, and turns its gradient into
-// that of the state before the chunk, as far as it comes through the decay and o; fromSystem
+// backwardState adds the contributions of the state after the chunk, and turns its gradient into
+// that of the state before the chunk, as far as it comes through the decay and o; backwardSolve
 // adds the rest.
-func (p Params) fromState(t *task, dout []float32, head, from int) {
-	s, dk, dv := &t.slope, p.KeyDim, p.ValueDim
+func (p Params) backwardState(t *task, dout []float32, head, from int) {
+	s, dk, dv := &t.gradients, p.KeyDim, p.ValueDim
 	last := t.n - 1
 	for j := range t.n {
 		g := t.between[last*chunk+j]
@@ -140,7 +140,7 @@ func (p Params) fromState(t *task, dout []float32, head, from int) {
 			grad[d] += x
 			sum += x * k[d]
 		}
-		s.pair(last, j, sum)
+		s.decayBetween(last, j, sum)
 	}
 	e := exp(t.decay[last])
 	s.decay[last] += float64(e * simd.Dot(t.state, s.state))
@@ -153,10 +153,10 @@ func (p Params) fromState(t *task, dout []float32, head, from int) {
 	}
 }
 
-// fromSystem propagates back through the triangular system, last token first: du becomes the
+// backwardSolve propagates back through the triangular system, last token first: du becomes the
 // gradient of w, which is also that of v.
-func (p Params) fromSystem(t *task) {
-	s, dk, dv := &t.slope, p.KeyDim, p.ValueDim
+func (p Params) backwardSolve(t *task) {
+	s, dk, dv := &t.gradients, p.KeyDim, p.ValueDim
 	for i := t.n - 1; i >= 0; i-- {
 		dw, k, grad := s.du[i*dv:][:dv], t.k[i*dk:][:dk], s.dk[i*dk:][:dk]
 		s.beta[i] = simd.Dot(dw, t.w[i*dv:][:dv])
@@ -168,7 +168,7 @@ func (p Params) fromSystem(t *task) {
 			g := x * t.between[i*chunk+j]
 			simd.Axpy(g, kj, grad)
 			simd.Axpy(g, k, s.dk[j*dk:][:dk])
-			s.pair(i, j, x*t.kk[i*chunk+j])
+			s.decayBetween(i, j, x*t.kk[i*chunk+j])
 		}
 		e := exp(t.decay[i])
 		var sum float32
@@ -182,10 +182,10 @@ func (p Params) fromSystem(t *task) {
 	}
 }
 
-// through writes the gradients of a chunk's q, k and v. For value heads that share a key
+// writeInputs writes the gradients of a chunk's q, k and v. For value heads that share a key
 // head they are added; the first head overwrites.
-func (p Params) through(t *task, head, from int, grad host) {
-	s, dk, dv := &t.slope, p.KeyDim, p.ValueDim
+func (p Params) writeInputs(t *task, head, from int, grad host) {
+	s, dk, dv := &t.gradients, p.KeyDim, p.ValueDim
 	first := head%(p.ValueHeads/p.KeyHeads) == 0
 	scale := float32(1 / math.Sqrt(float64(dk)))
 	for i := range t.n {
@@ -196,22 +196,22 @@ func (p Params) through(t *task, head, from int, grad host) {
 			clear(dq)
 			clear(dkey)
 		}
-		unnormalise(dq, s.dq[i*dk:][:dk], t.q[i*dk:][:dk], t.lengthQ[i], scale)
-		unnormalise(dkey, s.dk[i*dk:][:dk], t.k[i*dk:][:dk], t.lengthK[i], 1)
+		backwardNormalise(dq, s.dq[i*dk:][:dk], t.q[i*dk:][:dk], t.lengthQ[i], scale)
+		backwardNormalise(dkey, s.dk[i*dk:][:dk], t.k[i*dk:][:dk], t.lengthK[i], 1)
 	}
 }
 
-// unnormalise adds to dx the gradient of x from that of n = x·r·scale.
-func unnormalise(dx, dn, n []float32, r, scale float32) {
+// backwardNormalise adds to dx the gradient of x from that of n = x·r·scale.
+func backwardNormalise(dx, dn, n []float32, r, scale float32) {
 	along := simd.Dot(dn, n) / scale
 	simd.Axpy(r*scale, dn, dx)
 	simd.Axpy(-r*along, n, dx)
 }
 
-// gates writes the gradients of a chunk's a and b, and returns its parts of those of ALog
+// backwardGates writes the gradients of a chunk's a and b, and returns its parts of those of ALog
 // and DtBias.
-func (p Params) gates(t *task, in host, head, from int, grad host) (aLog, dtBias float64) {
-	s := &t.slope
+func (p Params) backwardGates(t *task, in host, head, from int, grad host) (aLog, dtBias float64) {
+	s := &t.gradients
 	sum := 0.0 // of the gradients of b from here on: the gradient of g
 	for i := t.n - 1; i >= 0; i-- {
 		sum += s.decay[i]

@@ -22,18 +22,18 @@ func hosted(in Inputs) host {
 
 // task is the memory of a thread: that of the forward pass of one head over one chunk.
 type task struct {
-	n       int       // tokens of the chunk
-	q, k    []float32 // [chunk, KeyDim], normalised
-	lengthQ []float32 // [chunk], 1/√(Σq² + ε)
-	lengthK []float32
-	u       []float32 // [chunk, ValueDim]
-	w       []float32 // [chunk, ValueDim], u/β
-	beta    []float32 // [chunk]
-	decay   []float64 // [chunk], the sum of g up to a token
-	between []float32 // [chunk, chunk], exp(bᵢ−bⱼ) for j ≤ i
-	kk, qk  []float32 // [chunk, chunk]: exp(bᵢ−bⱼ)·k̂ᵢ·k̂ⱼ for j < i, and exp(bᵢ−bⱼ)·q̂ᵢ·k̂ⱼ for j ≤ i
-	state   []float32 // [KeyDim, ValueDim]
-	slope   slope
+	n         int       // tokens of the chunk
+	q, k      []float32 // [chunk, KeyDim], normalised
+	lengthQ   []float32 // [chunk], 1/√(Σq² + ε)
+	lengthK   []float32
+	u         []float32 // [chunk, ValueDim]
+	w         []float32 // [chunk, ValueDim], u/β
+	beta      []float32 // [chunk]
+	decay     []float64 // [chunk], the sum of g up to a token
+	between   []float32 // [chunk, chunk], exp(bᵢ−bⱼ) for j ≤ i
+	kk, qk    []float32 // [chunk, chunk]: exp(bᵢ−bⱼ)·k̂ᵢ·k̂ⱼ for j < i, and exp(bᵢ−bⱼ)·q̂ᵢ·k̂ⱼ for j ≤ i
+	state     []float32 // [KeyDim, ValueDim]
+	gradients gradients
 }
 
 var tasks = scratch.NewPool[task](64)

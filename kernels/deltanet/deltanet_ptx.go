@@ -37,13 +37,13 @@ type (
 		rule               ruleArguments
 		out, slots, states uintptr
 	}
-	slopeArguments struct {
+	gradientArguments struct {
 		dout, a, b, aLog, dtBias uintptr
 		dq, dk, dv, da, db, sums uintptr
 	}
 	backwardParameters struct {
-		rule   ruleArguments
-		slopes slopeArguments
+		rule      ruleArguments
+		gradients gradientArguments
 	}
 	preparedArguments struct {
 		q, k, nq, nk, lengths uintptr
@@ -78,7 +78,7 @@ const (
 	scratchKeys = iota
 	scratchGates
 	scratchSaved
-	scratchSlopes
+	scratchGradients
 	scratchSums
 )
 
@@ -153,17 +153,17 @@ func (p Params) backwardPTX(dev driver.Launcher, in Inputs, dout driver.F32, gra
 		p.forward(q, &forwardParameters{rule: r})
 	}
 	n := rows * p.ValueHeads * p.KeyDim
-	slopes := q.Floats(scratchSlopes, 2*n)
-	dk := slopes.Sub(n, 2*n).Addr()
+	gradients := q.Floats(scratchGradients, 2*n)
+	dk := gradients.Sub(n, 2*n).Addr()
 	sums := q.Scratch(scratchSums, 4*2*rows*p.ValueHeads)
 	grid := ptx.Grid(segments*p.ValueHeads, deviceThreads)
 	grid.Shared = backwardShared
-	backwards.Launch(q, "deltanet_backward", grid, &backwardParameters{rule: r, slopes: slopeArguments{
+	backwards.Launch(q, "deltanet_backward", grid, &backwardParameters{rule: r, gradients: gradientArguments{
 		dout: dout.Addr(), a: in.A.Addr(), b: in.B.Addr(), aLog: in.ALog.Addr(), dtBias: in.DtBias.Addr(),
-		dq: slopes.Addr(), dk: dk, dv: grad.V.Addr(), da: grad.A.Addr(), db: grad.B.Addr(), sums: sums,
+		dq: gradients.Addr(), dk: dk, dv: grad.V.Addr(), da: grad.A.Addr(), db: grad.B.Addr(), sums: sums,
 	}})
 	unnormalises.Launch(q, "deltanet_unnormalise", ptx.Grid(ptx.Blocks(rows*p.KeyHeads, 4), 128), &unnormaliseParameters{
-		prepared: prepared, fromQ: slopes.Addr(), fromK: dk, dq: grad.Q.Addr(), dk: grad.K.Addr(), group: int32(p.ValueHeads / p.KeyHeads),
+		prepared: prepared, fromQ: gradients.Addr(), fromK: dk, dq: grad.Q.Addr(), dk: grad.K.Addr(), group: int32(p.ValueHeads / p.KeyHeads),
 	})
 	sumKernels.Launch(q, "deltanet_sums", ptx.Grid(ptx.Blocks(p.ValueHeads, 128), 128), &sumsParameters{
 		sums: sums, aLog: grad.ALog.Addr(), dtBias: grad.DtBias.Addr(), segments: int32(segments), heads: int32(p.ValueHeads),

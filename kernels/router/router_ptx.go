@@ -92,12 +92,12 @@ func (plan Plan) groupPTX(dev driver.Launcher, p Params, choice driver.I32) {
 
 func backwardPTX(dev driver.Launcher, p Params, probs driver.F32, choice driver.I32, weight, dweight driver.F32, balance []float32, dlogits driver.F32) {
 	q := ptx.On(dev)
-	var slope uintptr
+	var balanceGradient uintptr
 	if balance != nil {
-		slope = ptx.Upload(q, balance)
+		balanceGradient = ptx.Upload(q, balance)
 	}
 	gateGradients.Launch(q, "router_backward", ptx.Grid(ptx.Blocks(p.Tokens, 8), 256), &ptx.One[gateGradient]{P: gateGradient{
-		probs: probs.Addr(), choice: choice.Addr(), weight: weight.Addr(), dweight: dweight.Addr(), balance: slope,
+		probs: probs.Addr(), choice: choice.Addr(), weight: weight.Addr(), dweight: dweight.Addr(), balance: balanceGradient,
 		dlogits: dlogits.Addr(), sizes: p.sizes(),
 	}})
 }

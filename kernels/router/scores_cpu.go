@@ -98,7 +98,7 @@ func (s Scores) backwardCPU(c *cpu.Device, logits, probs []float32, choice []int
 		d := dlogits[t*s.Experts : (t+1)*s.Experts]
 		clear(d)
 		copy(d, balance)
-		factor, mean := s.slope(z, prob, ids, weight[t*s.TopK:(t+1)*s.TopK], dw)
+		factor, mean := s.backwardWeights(z, prob, ids, weight[t*s.TopK:(t+1)*s.TopK], dw)
 		if s.Softmax {
 			for k, e := range ids {
 				d[e] += float32(factor * (float64(dw[k]) - mean))
@@ -115,8 +115,8 @@ func (s Scores) backwardCPU(c *cpu.Device, logits, probs []float32, choice []int
 	})
 }
 
-// slope gives factor and mean of dq[k] = factor·(dw[k] − mean), of a token's chosen scores.
-func (s Scores) slope(z, prob []float32, ids []int32, w, dw []float32) (factor, mean float64) {
+// backwardWeights gives factor and mean of dq[k] = factor·(dw[k] − mean), of a token's chosen scores.
+func (s Scores) backwardWeights(z, prob []float32, ids []int32, w, dw []float32) (factor, mean float64) {
 	factor = s.scale()
 	if !s.Normalize {
 		return factor, 0

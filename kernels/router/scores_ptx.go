@@ -48,12 +48,12 @@ func (s Scores) forwardPTX(dev driver.Launcher, logits, probs driver.F32, choice
 
 func (s Scores) backwardPTX(dev driver.Launcher, logits, probs driver.F32, choice driver.I32, weight, dweight driver.F32, balance []float32, dlogits driver.F32) {
 	q := ptx.On(dev)
-	var slope uintptr
+	var balanceGradient uintptr
 	if balance != nil {
-		slope = ptx.Upload(q, balance)
+		balanceGradient = ptx.Upload(q, balance)
 	}
 	scoreGradients.Launch(q, "router_scores_backward", ptx.Grid(ptx.Blocks(s.Tokens, 8), 256), &ptx.One[scoreGradient]{P: scoreGradient{
-		logits: logits.Addr(), probs: probs.Addr(), choice: choice.Addr(), weight: weight.Addr(), dweight: dweight.Addr(), balance: slope,
+		logits: logits.Addr(), probs: probs.Addr(), choice: choice.Addr(), weight: weight.Addr(), dweight: dweight.Addr(), balance: balanceGradient,
 		dlogits: dlogits.Addr(), sizes: s.sizes(), softmax: ptx.Flag(s.Softmax), scale: float32(s.scale()), floor: s.Floor,
 	}})
 }

@@ -108,14 +108,14 @@ func (c Conv) backwardCPU(d *cpu.Device, dout, x, w, bias, dx, dw, db []float32,
 				segment++
 			}
 			first := int(c.Segments[segment-1])
-			c.slope(t, dout[row*channels+from:row*channels+to], x, bias, row, first, from, to, channels)
+			c.backwardSiLU(t, dout[row*channels+from:row*channels+to], x, bias, row, first, from, to, channels)
 			if db != nil {
 				simd.Add(db[from:to], db[from:to], t.z)
 			}
 			clear(dx[row*channels+from : row*channels+to])
 			for j := range c.Width {
 				if at := row - c.Width + 1 + j; at >= first {
-					t.spread(j, x[at*channels+from:at*channels+to], dx[at*channels+from:at*channels+to])
+					t.backwardTap(j, x[at*channels+from:at*channels+to], dx[at*channels+from:at*channels+to])
 				}
 			}
 		}
@@ -126,8 +126,8 @@ func (c Conv) backwardCPU(d *cpu.Device, dout, x, w, bias, dx, dw, db []float32,
 	})
 }
 
-// slope computes the gradient of row's z, into z.
-func (c Conv) slope(t *taps, dout, x, bias []float32, row, first, from, to, channels int) {
+// backwardSiLU sets z to the gradient of a row's z.
+func (c Conv) backwardSiLU(t *taps, dout, x, bias []float32, row, first, from, to, channels int) {
 	if !c.SiLU {
 		copy(t.z, dout)
 		return
@@ -139,9 +139,9 @@ func (c Conv) slope(t *taps, dout, x, bias []float32, row, first, from, to, chan
 	}
 }
 
-// spread adds the contributions of z's gradient to dx and to the taps' gradients, for tap j
+// backwardTap adds the contributions of z's gradient to dx and to the taps' gradients, for tap j
 // of the row x.
-func (t *taps) spread(j int, x, dx []float32) {
+func (t *taps) backwardTap(j int, x, dx []float32) {
 	n := len(x)
 	z, dx, w, dw := t.z[:n], dx[:n], t.w[j*n:][:n], t.dw[j*n:][:n]
 	for i, v := range x {

@@ -206,9 +206,9 @@ func (t *Tape) Routings() []*Routing { return t.routings }
 // Balance computes the load-balancing loss of the pass over all its routed layers, Experts·Σ_e
 // F_e·P_e (Fedus et al. 2021, arXiv:2101.03961, section 2.2; transformers' aux_loss). F_e is
 // the number of tokens routed to e and P_e the sum of e's probabilities, each divided by the
-// number of tokens times layers. The loss is 0 if no layer counts. slope [Experts] is its
+// number of tokens times layers. The loss is 0 if no layer counts. gradient [Experts] is its
 // gradient with respect to the probabilities, the same for every token.
-func (t *Tape) Balance() (loss float64, slope []float32, err error) {
+func (t *Tape) Balance() (loss float64, gradient []float32, err error) {
 	if len(t.routings) == 0 || t.routings[0].apart {
 		return 0, nil, nil
 	}
@@ -231,13 +231,13 @@ func (t *Tape) Balance() (loss float64, slope []float32, err error) {
 			share[e] += float64(n)
 		}
 	}
-	slope = make([]float32, experts)
+	gradient = make([]float32, experts)
 	for e := range share {
 		f := share[e] / float64(tokens)
 		loss += float64(experts) * f * mean[e] / float64(tokens)
-		slope[e] = float32(float64(experts) * f / float64(tokens))
+		gradient[e] = float32(float64(experts) * f / float64(tokens))
 	}
-	return loss, slope, nil
+	return loss, gradient, nil
 }
 
 // Dispatch records the rows of x for the experts, ordered by expert: [T·TopK, d].
