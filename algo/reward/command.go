@@ -97,6 +97,10 @@ func (c Command) score(ctx context.Context, cases []Case) ([]float64, error) {
 	return rewards, err
 }
 
+// hashedBytes is the size up to which a file is known by its content, and not by its size and
+// time of change: beyond it is data such as a model's weights, which take minutes to read.
+const hashedBytes = 64 << 20
+
 // identity is the command and the content of the files that it names, so that no reward of a
 // program that was changed since is used.
 func (c Command) identity() string {
@@ -112,7 +116,11 @@ func (c Command) identity() string {
 			}
 		}
 		sum := ""
-		if info, err := storage.Stat(path); err == nil && info.Mode().IsRegular() {
+		switch info, err := storage.Stat(path); {
+		case err != nil || !info.Mode().IsRegular():
+		case info.Size() > hashedBytes:
+			sum = fmt.Sprint(info.Size(), info.ModTime().UnixNano())
+		default:
 			sum, _, _ = storage.SHA256(path)
 		}
 		parts = append(parts, arg, sum)
