@@ -121,14 +121,11 @@ func (t *Tape) expertProductsBF16(m memory, l linears, rows int, beta float32, y
 }
 
 // expertAdapters returns A and B of all layers in bf16, and the buffers that the caller
-// releases; there are none for Tape.Adapters.
+// releases; there are none for adapters that are in bf16 already (inBF16).
 func (t *Tape) expertAdapters(l linears) (down, up []gemm.BF16, buffers []*buffer) {
-	if t.Half {
-		t.narrowAdapters()
-	}
 	var list []cast.Matrix
 	for _, lin := range l.layers {
-		h, ok := t.adapters[lin.LoRA]
+		h, ok := t.inBF16(lin)
 		if !ok && t.err == nil {
 			var own []cast.Matrix
 			var more []*buffer

@@ -85,12 +85,10 @@ func (t *Tape) lowRanks(layers []*Linear, rows int, u *buffer, backward bool) (l
 	return list, own, buffers
 }
 
-// narrowAdapter returns A and B of l's adapter in bf16. Those of Tape.Adapters are converted
-// together at the pass's first use of one; others are converted for this call, and the caller
-// releases buffers.
+// narrowAdapter returns A and B of l's adapter in bf16, as inBF16 does, or converts them for this
+// call, and the caller releases buffers.
 func (t *Tape) narrowAdapter(l *Linear) (a, b gemm.BF16, buffers []*buffer) {
-	t.narrowAdapters()
-	if h, ok := t.adapters[l.LoRA]; ok {
+	if h, ok := t.inBF16(l); ok {
 		return h.a, h.b, nil
 	}
 	h, list, own := t.adapterHalves(l)
@@ -103,7 +101,29 @@ func (t *Tape) narrowAdapter(l *Linear) (a, b gemm.BF16, buffers []*buffer) {
 // adapterHalves are A [r, In] and B [Out, r] of an adapter in bf16.
 type adapterHalves struct{ a, b gemm.BF16 }
 
-// narrowAdapters converts Tape.Adapters to bf16, once per pass.
+// inBF16 returns A and B of l's adapter in bf16: the parameters' own, which are converted once
+// for every update, or, of Tape.Adapters, those that this pass has converted, all together at the
+// first use of one. ok is false for other adapters.
+func (t *Tape) inBF16(l *Linear) (h adapterHalves, ok bool) {
+	if h, ok = l.LoRA.kept(); ok {
+		return h, true
+	}
+	t.narrowAdapters()
+	h, ok = t.adapters[l.LoRA]
+	return h, ok
+}
+
+// kept returns A and B in bf16 if the parameters keep them so beside float32: products read them
+// without padding, so the rank must be a multiple of 8.
+func (a *LoRA) kept() (h adapterHalves, ok bool) {
+	if a.A.BF16().IsNil() || a.B.BF16().IsNil() || a.Rank%rowChunk != 0 {
+		return h, false
+	}
+	return adapterHalves{gemm.Dense(a.A.BF16(), a.Rank, a.A.Shape[1]), gemm.Dense(a.B.BF16(), a.B.Shape[0], a.Rank)}, true
+}
+
+// narrowAdapters converts those of Tape.Adapters to bf16 that their parameters do not keep so,
+// once per pass.
 func (t *Tape) narrowAdapters() {
 	if t.adapters != nil || t.err != nil {
 		return
@@ -112,6 +132,9 @@ func (t *Tape) narrowAdapters() {
 	var all []cast.Matrix
 	for _, l := range t.Adapters {
 		if l.LoRA == nil || !l.Weight.Narrows() {
+			continue
+		}
+		if _, ok := l.LoRA.kept(); ok {
 			continue
 		}
 		h, list, _ := t.adapterHalves(l)

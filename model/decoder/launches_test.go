@@ -35,9 +35,10 @@ func costOf(t *testing.T, c Config, tokens int) (sum cost) {
 		t.Fatal(err)
 	}
 	for _, k := range dev.Totals() {
-		sum.launches += k.Launches
-		// Nor do the adapters count, which are narrowed once in a pass, whatever its length.
-		if name := k.Kernel; !slices.ContainsFunc([]string{"gemm_", "experts_", "attention_", "xent_", "cast_narrow_list"}, func(p string) bool { return strings.HasPrefix(name, p) }) {
+		if sum.launches += k.Launches; k.Kernel == "cast_narrow_list" {
+			t.Errorf("%d launches narrow adapters in a pass: the step that updates them does", k.Launches)
+		}
+		if name := k.Kernel; !slices.ContainsFunc([]string{"gemm_", "experts_", "attention_", "xent_"}, func(p string) bool { return strings.HasPrefix(name, p) }) {
 			sum.bytes += float64(k.GlobalBytes())
 		}
 	}
@@ -58,9 +59,9 @@ func TestLaunches(t *testing.T) {
 	}
 }
 
-// TestMixtureLaunches: a layer with 32 experts takes the launches of one with 16, but for the
-// list of adapters to be narrowed, of which one takes 96. LoRA is on all linears, the experts'
-// too, and the forward pass is computed again. Expert by expert they were 249 and 277.
+// TestMixtureLaunches: a layer with 32 experts takes the launches of one with 16. LoRA is on all
+// linears, the experts' too, and the forward pass is computed again. Expert by expert they were
+// 249 and 277.
 func TestMixtureLaunches(t *testing.T) {
 	mixture := func(layers, experts int) Config {
 		c := scaled(layers)
@@ -77,7 +78,7 @@ func TestMixtureLaunches(t *testing.T) {
 	}
 	few, many := of(16), of(32)
 	t.Logf("%d and %d launches", few, many)
-	if many > few+1 || few > 90 {
-		t.Errorf("a layer with 16 experts takes %d launches, one with 32 %d; want at most 90, and one more", few, many)
+	if many > few || few > 90 {
+		t.Errorf("a layer with 16 experts takes %d launches, one with 32 %d; want at most 90, and no more", few, many)
 	}
 }

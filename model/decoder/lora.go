@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/model/autograd"
 	"dataflex.dev/dataflex/model/checkpoint"
 	"dataflex.dev/dataflex/model/tensor"
@@ -196,12 +197,15 @@ func (m *Model) attach(l LoRA, on targets, shape func(path string) (rank int, sc
 
 // adapt adds an adapter of zeros to a module.
 func (m *Model) adapt(mod module, l LoRA, rank int, scale float32) error {
-	lin := mod.linear
-	a, err := m.trained(prefix+mod.path+".lora_A.weight", rank, lin.In)
+	lin, form := mod.linear, tensor.New
+	if lin.Weight.Narrows() && rank%chunk == 0 {
+		form = tensor.NewNarrowed // not in every pass
+	}
+	a, err := m.trained(form, prefix+mod.path+".lora_A.weight", rank, lin.In)
 	if err != nil {
 		return err
 	}
-	b, err := m.trained(prefix+mod.path+".lora_B.weight", lin.Out, rank)
+	b, err := m.trained(form, prefix+mod.path+".lora_B.weight", lin.Out, rank)
 	if err != nil {
 		return err
 	}
@@ -209,7 +213,7 @@ func (m *Model) adapt(mod module, l LoRA, rank int, scale float32) error {
 	if !l.DoRA {
 		return nil
 	}
-	magnitude, err := m.trained(prefix+mod.path+".lora_magnitude_vector", lin.Out)
+	magnitude, err := m.trained(tensor.New, prefix+mod.path+".lora_magnitude_vector", lin.Out)
 	if err != nil {
 		return err
 	}
@@ -275,8 +279,9 @@ func partOf(path, name string) bool {
 // ends reports whether name is path or its end after a dot.
 func ends(path, name string) bool { return path == name || strings.HasSuffix(path, "."+name) }
 
-func (m *Model) trained(name string, shape ...int) (*tensor.Param, error) {
-	p, err := tensor.New(m.dev, name, shape...)
+// trained returns a trainable parameter of zeros: form is tensor.New or tensor.NewNarrowed.
+func (m *Model) trained(form func(dev driver.Device, name string, shape ...int) (*tensor.Param, error), name string, shape ...int) (*tensor.Param, error) {
+	p, err := form(m.dev, name, shape...)
 	if err != nil {
 		return nil, err
 	}

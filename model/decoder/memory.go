@@ -12,7 +12,7 @@ import (
 // Budget is the memory of training with one micro-batch shape, in bytes.
 type Budget struct {
 	Weights     uint64 // the model's own tensors
-	Adapters    uint64 // LoRA's A and B
+	Adapters    uint64 // LoRA's A and B, with their bf16 copies
 	Gradients   uint64 // of everything trainable, except placed ones
 	Optimizer   uint64 // the optimizer's state; not computed by Memory
 	Activations uint64 // kept from forward to backward, and the working set
@@ -37,7 +37,7 @@ func (m *Model) Memory(tokens, labelled int) Budget {
 		b.Gradients += uint64(p.GradientBytes())
 	}
 	for p := range m.adapterTensors() {
-		b.Adapters += 4 * uint64(p.Size())
+		b.Adapters += uint64(p.Bytes())
 	}
 	b.Weights -= b.Adapters
 	sharded, _ := m.ShardedBytes()

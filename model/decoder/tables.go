@@ -106,17 +106,17 @@ func (m *Model) part(path string) *part {
 
 func (m *Model) adaptEmbedding(l LoRA, rank int, scale float32) error {
 	name := prefix + m.tables().Embedding
-	a, err := m.trained(name+".lora_embedding_A", rank, m.config.Vocab)
+	a, err := m.trained(tensor.New, name+".lora_embedding_A", rank, m.config.Vocab)
 	if err != nil {
 		return err
 	}
-	b, err := m.trained(name+".lora_embedding_B", m.config.Hidden, rank)
+	b, err := m.trained(tensor.New, name+".lora_embedding_B", m.config.Hidden, rank)
 	if err != nil {
 		return err
 	}
 	m.embedding.LoRA = &autograd.EmbeddingLoRA{A: a, B: b, Rank: rank, Scale: scale}
 	if l.DoRA {
-		magnitude, err := m.trained(name+".lora_magnitude_vector", m.config.Hidden)
+		magnitude, err := m.trained(tensor.New, name+".lora_magnitude_vector", m.config.Hidden)
 		if err != nil {
 			return err
 		}
@@ -185,7 +185,7 @@ func (m *Model) trainTokens(rows checkpoint.TokenRows) error {
 		}
 	}
 	old := rowsOf(w, rows.Index, d)
-	p, err := m.trained(rows.Name, len(rows.Index), d)
+	p, err := m.trained(tensor.New, rows.Name, len(rows.Index), d)
 	if err != nil {
 		return err
 	}

@@ -36,6 +36,20 @@ func NewBF16(dev driver.Device, name string, shape ...int) (*Param, error) {
 	return newParam(dev, name, shape, newBF16s)
 }
 
+// NewNarrowed allocates a parameter of zeros in float32, with a copy in bf16 for products, which
+// every update writes too.
+func NewNarrowed(dev driver.Device, name string, shape ...int) (*Param, error) {
+	p, err := NewBF16(dev, name, shape...)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.allocSteps(dev); err != nil {
+		p.Free(dev)
+		return nil, err
+	}
+	return p, nil
+}
+
 func newParam(dev driver.Device, name string, shape []int, form func(driver.Device, []int) (weight, error)) (*Param, error) {
 	w, err := form(dev, shape)
 	if err != nil {
@@ -106,15 +120,22 @@ func (p *Param) TrainPlaced(dev driver.Device) error {
 		}
 	}
 	if p.Data.IsNil() && p.store == nil {
-		var err error
-		if p.steps, err = dev.Alloc(4 * p.Size()); err != nil {
-			return fmt.Errorf("%s %v: %w", p.Name, p.Shape, err)
+		if err := p.allocSteps(dev); err != nil {
+			return err
 		}
-		p.Data = driver.View[float32](p.steps)
 		p.weight.widen(dev, p.Data)
 	}
 	p.unpack(dev)
 	p.trains = true
+	return nil
+}
+
+// allocSteps allocates float32 weights beside another form.
+func (p *Param) allocSteps(dev driver.Device) (err error) {
+	if p.steps, err = dev.Alloc(4 * p.Size()); err != nil {
+		return fmt.Errorf("%s %v: %w", p.Name, p.Shape, err)
+	}
+	p.Data = driver.View[float32](p.steps)
 	return nil
 }
 
