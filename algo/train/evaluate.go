@@ -30,14 +30,16 @@ type evaluator struct {
 	sets   []EvalSet
 	broken map[data.ID]bool // rows that were left out, each reported once
 	ranks  *ranks.Job       // divide the batches
+	groups *lengthGroups    // group_by_length; nil = the rows' own order
+	final  bool             // the evaluation that follows training
 }
 
 // evaluate evaluates every set after that many steps. A panic of a kernel becomes an error,
 // as in a step.
 func (v *evaluator) evaluate(ctx context.Context, step int) (out evaluations, err error) {
 	err = task.Catch(func() error {
-		for _, set := range v.sets {
-			e, err := v.evaluateSet(ctx, step, set)
+		for i, set := range v.sets {
+			e, err := v.evaluateSet(ctx, step, set, v.order(step, i))
 			if err != nil {
 				return err
 			}
@@ -63,10 +65,10 @@ func (v *evaluator) outline() (out evaluations) {
 	return out
 }
 
-func (v *evaluator) evaluateSet(ctx context.Context, step int, set EvalSet) (e evaluation, err error) {
+func (v *evaluator) evaluateSet(ctx context.Context, step int, set EvalSet, order []int) (e evaluation, err error) {
 	started := time.Now()
 	e = evaluation{set: set.Name, rows: len(set.Examples)}
-	if e.loss, e.batches, err = v.loss(ctx, step, set.Examples); err != nil {
+	if e.loss, e.batches, err = v.loss(ctx, step, set.Examples, order); err != nil {
 		return e, err
 	}
 	if v.config.Tuning.ComputeAccuracy {
@@ -88,8 +90,8 @@ func (v *evaluator) evaluateSet(ctx context.Context, step int, set EvalSet) (e e
 // tokens. It is not the mean over all tokens: a shorter last batch counts as much as the
 // others (recorded: golden run static_sft_eval). Rows whose loss is NaN or Inf are left out,
 // unless no row has a finite one.
-func (v *evaluator) loss(ctx context.Context, step int, examples []data.Example) (loss float64, n int, err error) {
-	batches := slices.Collect(slices.Chunk(upTo(len(examples)), v.config.Training.PerDeviceEvalBatchSize))
+func (v *evaluator) loss(ctx context.Context, step int, examples []data.Example, order []int) (loss float64, n int, err error) {
+	batches := slices.Collect(slices.Chunk(order, v.config.Training.PerDeviceEvalBatchSize))
 	var sum float64
 	err = v.ranks.Deal(ctx, "evaluation", len(batches), func(i int) ([]byte, error) {
 		return v.batchLoss(examples, batches[i])
@@ -116,6 +118,14 @@ func (v *evaluator) loss(ctx context.Context, step int, examples []data.Example)
 		return 0, 0, fmt.Errorf("evaluation: no row has a token to predict")
 	}
 	return sum / float64(n), n, nil
+}
+
+// order is the order in which the rows of a set are divided into batches.
+func (v *evaluator) order(step, set int) []int {
+	if v.groups == nil || v.groups.plan.Dynamic {
+		return upTo(len(v.sets[set].Examples))
+	}
+	return v.groups.evaluation(step, set, v.final)
 }
 
 // upTo returns 0, 1, …, n-1.

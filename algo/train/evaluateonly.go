@@ -48,7 +48,7 @@ func evaluateOnly(ctx context.Context, c *config.Config, dev driver.Device, o Op
 		return nil
 	}
 	if c.Training.DoEval {
-		if err := writeEvaluation(ctx, &evaluator{config: c, model: model, log: o.Log, sets: sets}); err != nil {
+		if err := writeEvaluation(ctx, &evaluator{config: c, model: model, log: o.Log, sets: sets, groups: newLengthGroups(c, Plan{}, &Data{Eval: sets})}); err != nil {
 			return err
 		}
 	}

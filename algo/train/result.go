@@ -38,11 +38,19 @@ func result(c *config.Config, plan Plan, at *position) pyjson.Object {
 }
 
 // trainerState is the content of trainer_state.json.
-func trainerState(config *config.Config, plan Plan, at *position, history []pyjson.Object, j *judge) *report.State {
-	c := config.Training
+func trainerState(all *config.Config, plan Plan, at *position, history []pyjson.Object, j *judge) *report.State {
+	c := all.Training
+	epochs := c.NumTrainEpochs
+	if c.MaxSteps > 0 && !plan.Dynamic {
+		epochs = float64(plan.Total) / float64(plan.StepsPerEpoch())
+	}
+	evalSteps := c.EvalSteps
+	if c.EvalStrategy != config.Steps && !all.Given("eval_steps") {
+		evalSteps = 500 // the default of Hugging Face's state
+	}
 	s := &report.State{
-		GlobalStep: at.step, MaxSteps: plan.Total, LoggingSteps: c.LoggingSteps, EvalSteps: c.EvalSteps, SaveSteps: c.SaveSteps,
-		Epoch: plan.Epoch(at.step), NumTrainEpochs: c.NumTrainEpochs, TrainBatchSize: c.PerDeviceTrainBatchSize,
+		GlobalStep: at.step, MaxSteps: plan.Total, LoggingSteps: c.LoggingSteps, EvalSteps: evalSteps, SaveSteps: c.SaveSteps,
+		Epoch: plan.Epoch(at.step), NumTrainEpochs: epochs, TrainBatchSize: c.PerDeviceTrainBatchSize,
 		TotalFlos: at.totals.Flos, History: history,
 	}
 	if j.best.Known {

@@ -55,9 +55,9 @@ type Progress interface {
 }
 
 // surround makes the parts around the loop, which evaluate, compare, save and display.
-func (t *session) surround(machine driver.Device) {
+func (t *session) surround(machine driver.Device, groups *lengthGroups) {
 	c, l, d := t.config, t.loop, t.data
-	t.evaluator = &evaluator{config: c, model: t.model, log: t.log, sets: d.Eval, ranks: t.ranks}
+	t.evaluator = &evaluator{config: c, model: t.model, log: t.log, sets: d.Eval, ranks: t.ranks, groups: groups}
 	t.judge = &judge{config: c, plateau: l.plateau, log: t.log}
 	t.cadence = cadence{&c.Training, l.Plan}
 	t.checkpoints = &checkpoints{config: c, model: t.model, optimizer: l.optimizer, tokenizer: d.Tokenizer, at: l.position, log: t.log}
@@ -403,6 +403,7 @@ func (t *session) finalEvaluation(ctx context.Context) error {
 	if !t.config.Training.DoEval || len(t.evaluator.sets) == 0 {
 		return nil
 	}
+	t.evaluator.final = true
 	sets, err := t.measure(ctx)
 	if err != nil {
 		return err

@@ -64,14 +64,15 @@ func setUp(ctx context.Context, c *config.Config, dev, machine driver.Device, lo
 	if l.schedule, l.plateau, err = newSchedule(c, l.Plan.Total); err != nil {
 		return nil, err
 	}
-	l.sampler = newSampler(c, l.Plan, d.Train)
+	groups := newLengthGroups(c, l.Plan, d)
+	l.sampler = newSampler(c, l.Plan, groups)
 	l.journal = &journal{config: c, plan: l.Plan, at: at, rows: d.Train, out: log, silent: !t.ranks.First()}
 	if t.names, err = decide(ctx, c, l, d); err != nil {
 		return nil, err
 	}
 	l.curriculum, l.journal.component = t.names.Curriculum, t.names.Component
 	l.replay = replay{every: c.Training.ReplayEvery, at: at, passes: l.passes, curriculum: l.curriculum}
-	t.surround(machine)
+	t.surround(machine, groups)
 	return t, t.judge.check(t.evaluator.outline())
 }
 

@@ -1,12 +1,10 @@
 package train
 
 import (
-	"cmp"
 	"slices"
 
 	"dataflex.dev/dataflex/algo/config"
 	"dataflex.dev/dataflex/algo/curriculum"
-	"dataflex.dev/dataflex/data"
 	"dataflex.dev/dataflex/data/rng"
 )
 
@@ -16,7 +14,7 @@ type sampler struct {
 	seed     uint64
 	shuffle  bool
 	dropLast bool
-	lengths  func(row int) int // group_by_length; nil = no grouping
+	groups   *lengthGroups // group_by_length; nil = no grouping
 
 	window curriculum.Window
 	epoch  int
@@ -24,11 +22,8 @@ type sampler struct {
 }
 
 // newSampler makes the sampler of a run's rows.
-func newSampler(c *config.Config, plan Plan, rows []data.Example) sampler {
-	s := sampler{plan: plan, seed: samplerSeed(c), shuffle: !c.Tuning.DisableShuffling && !c.Data.Streaming, dropLast: c.Training.DataloaderDropLast}
-	if c.Training.GroupByLength {
-		s.lengths = func(row int) int { return len(rows[row].InputIDs) }
-	}
+func newSampler(c *config.Config, plan Plan, groups *lengthGroups) sampler {
+	s := sampler{plan: plan, seed: samplerSeed(c), shuffle: !c.Tuning.DisableShuffling && !c.Data.Streaming, dropLast: c.Training.DataloaderDropLast, groups: groups}
 	if plan.Dynamic {
 		s.window.Start = -1
 	}
@@ -78,8 +73,8 @@ func (s *sampler) order(e int) []int {
 	switch {
 	case s.window.Ordered:
 		return slices.Clone(s.window.Rows)
-	case s.lengths != nil:
-		order = s.grouped(e, n)
+	case s.groups != nil && s.shuffle:
+		order = s.groups.pass(e, n, s.at)
 	case s.shuffle:
 		order = rng.NewTorch(s.seed + uint64(e)).Randperm(n)
 	default:
@@ -90,32 +85,6 @@ func (s *sampler) order(e int) []int {
 	for i, j := range order {
 		order[i] = s.at(j)
 	}
-	return order
-}
-
-// grouped is Hugging Face's LengthGroupedSampler: the rows of a random order are sorted by
-// length, longest first, in megabatches, and the longest row of all is moved to the front.
-// Its stream is torch's global one, from which every pass first draws the loader's base
-// seed.
-func (s *sampler) grouped(e, n int) []int {
-	g := rng.NewTorch(s.seed)
-	var order []int
-	for range e + 1 {
-		g.Int63()
-		order = g.Randperm(n)
-	}
-	size := max(1, min(n/(4*s.plan.Batch()), 50)) * s.plan.Batch()
-	longest, length := 0, -1
-	for lo := 0; lo < n; lo += size {
-		mega := order[lo:min(lo+size, n)]
-		slices.SortStableFunc(mega, func(a, b int) int {
-			return cmp.Compare(s.lengths(s.at(b)), s.lengths(s.at(a)))
-		})
-		if l := s.lengths(s.at(mega[0])); l > length {
-			longest, length = lo, l
-		}
-	}
-	order[0], order[longest] = order[longest], order[0]
 	return order
 }
 
