@@ -26,10 +26,15 @@ type method struct {
 // reduction returns the method's own reduction, unless the run smooths labels in mode upstream:
 // Hugging Face's code for that does not normalise by the step's number of tokens.
 func (m *method) reduction(own algo.Reduction) algo.Reduction {
-	if m.smooths && m.component != nil && algo.Mode(m.component.Mode) == algo.Upstream && own != algo.RowSum {
+	if m.smooths && m.upstream() && own != algo.RowSum {
 		return algo.MicroSum
 	}
 	return own
+}
+
+// upstream reports whether the method runs in mode upstream.
+func (m *method) upstream() bool {
+	return m.component != nil && algo.Mode(m.component.Mode) == algo.Upstream
 }
 
 // prepare readies the method for its first step: it loads the questions that the method needs

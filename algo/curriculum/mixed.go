@@ -92,12 +92,31 @@ func (m *mixed) Weights(ctx context.Context, s *Step) (Weights, error) {
 		scale = false
 	}
 	if weights == nil {
+		if w, ok := m.mixer.(algo.DomainWeigher); ok && m.smooths && m.upstream() {
+			out.Rows = byMicro(byDomain(s.Micros, w.DomainWeights(), m.manager.DomainOf))
+		}
 		return out, nil
 	}
 	if out.Rows = byDomain(s.Micros, weights, m.manager.DomainOf); scale {
 		meanOne(out.Rows)
 	}
 	return out, nil
+}
+
+// byMicro gives every row the mean weight of its micro-batch's. That is what upstream's DoReMi
+// comes to with label smoothing: Hugging Face's smoother returns one loss for the micro-batch,
+// which is then multiplied by every row's weight and averaged.
+func byMicro(rows [][]float64) [][]float64 {
+	for _, row := range rows {
+		var sum float64
+		for _, w := range row {
+			sum += w
+		}
+		for r := range row {
+			row[r] = sum / float64(len(row))
+		}
+	}
+	return rows
 }
 
 // Reduction is the mixer's own, if it has one.

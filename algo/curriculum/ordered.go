@@ -14,9 +14,8 @@ import (
 // ordered is dynamic_reorder: rows in the order of a pattern of their scores.
 type ordered struct {
 	method
-	run      Run
-	order    *reorder.Orderer
-	upstream bool
+	run   Run
+	order *reorder.Orderer
 
 	next    int             // the step at which the next window opens; not in mode upstream
 	windows int             // opened so far
@@ -28,7 +27,8 @@ func newOrdered(r Run, component *config.Component) (*ordered, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := &ordered{method: method{component: component}, run: r, order: order, upstream: algo.Mode(component.Mode) == algo.Upstream}
+	smooths := r.Config.Training.LabelSmoothingFactor > 0
+	o := &ordered{method: method{component: component, smooths: smooths}, run: r, order: order}
 	return o, o.wholePasses()
 }
 
@@ -76,7 +76,7 @@ func (o *ordered) wholePasses() error {
 	if c.Given("update_times") {
 		key = "update_times"
 	}
-	if o.upstream {
+	if o.upstream() {
 		o.run.Log.Warn(says)
 		return nil
 	}
@@ -112,14 +112,14 @@ func (o *ordered) Open(ctx context.Context, step int) (Window, bool, error) {
 // due returns the number of steps of the window that opens at this step; 0 if none does.
 func (o *ordered) due(step int) (steps int, warmup bool) {
 	s := o.run.Schedule
-	if !o.upstream && step != o.next {
+	if !o.upstream() && step != o.next {
 		return 0, false
 	}
 	opening, _ := s.Opening(step)
 	switch {
 	case opening == Draw:
 		return s.Warmup, true
-	case opening == Choose || !o.upstream:
+	case opening == Choose || !o.upstream():
 		return s.Update, false
 	}
 	return 0, false
@@ -132,7 +132,7 @@ func (o *ordered) rows(ctx context.Context, step, steps int, warmup bool) ([]int
 	switch {
 	case !o.order.Dynamic():
 		all, err := o.order.Static(ctx)
-		if err != nil || !o.upstream {
+		if err != nil || !o.upstream() {
 			return all, err
 		}
 		out := make([]int, n)
@@ -140,17 +140,22 @@ func (o *ordered) rows(ctx context.Context, step, steps int, warmup bool) ([]int
 			out[i] = all[(step*o.run.Schedule.PerStep+i)%len(all)]
 		}
 		return out, nil
-	case !o.upstream:
+	case !o.upstream():
 		n = min(n, o.order.Left())
 	}
-	if warmup {
+	switch {
+	case warmup && o.upstream() && o.order.Left() > 0:
+		return o.order.WarmupLeft(n) // a window of the rows that are left, trained on again and again
+	case warmup:
 		return o.order.Warmup(n)
 	}
 	return o.order.Next(ctx, step, n)
 }
 
 // Weights leaves the loss unweighted.
-func (o *ordered) Weights(context.Context, *Step) (Weights, error) { return Weights{}, nil }
+func (o *ordered) Weights(context.Context, *Step) (Weights, error) {
+	return Weights{How: o.reduction(algo.TokenMean)}, nil
+}
 
 // Observe does nothing.
 func (o *ordered) Observe(context.Context, *Step) error { return nil }

@@ -38,7 +38,7 @@ func (w *weighted) Weights(ctx context.Context, s *Step) (Weights, error) {
 		return Weights{}, err
 	}
 	w.run.Journal.Weighed(s.Index+1, s.Micros, rows, loss)
-	return Weights{Rows: rows, How: w.reduction(how)}, nil
+	return Weights{Rows: rows, How: w.reduction(how), Plain: w.upstream()}, nil
 }
 
 // Observe passes the step to a weighter that observes.

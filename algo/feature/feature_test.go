@@ -287,6 +287,30 @@ func TestTRAK(t *testing.T) {
 	}
 }
 
+// A projection to fewer than 128 numbers has a narrower block, and its stream fewer words a
+// row: rows 0, 1 and 49 of traker's matrices for seed 42, in any order.
+func TestTRAKNarrow(t *testing.T) {
+	for dim, want := range map[int]map[int]string{
+		5: {0: "11110", 1: "10011", 49: "10010"},
+		100: {
+			0:  "1111010011110010100110111101111111000111011100110001101011011010110001001101001100010010110011010010",
+			1:  "1100001100111110010001110010110011101001101110111010010000011011000001000011111001001001010110110101",
+			49: "1011011100100110111001010110000011010100110001100010101010000001110010111010000111110011010001101101",
+		},
+	} {
+		source := NewTRAK(42, dim, []int{0, 40})
+		for _, row := range []int{49, 0, 1} {
+			var got [2]uint64
+			source.Signs(got[:], 0, row, 1)
+			for j := range dim {
+				if bit := got[j/64] >> (j % 64) & 1; bit != uint64(want[row][j]-'0') {
+					t.Errorf("%d columns, row %d, column %d: %d", dim, row, j, bit)
+				}
+			}
+		}
+	}
+}
+
 func TestInterruption(t *testing.T) {
 	dev, m := model(t)
 	ended, cancel := context.WithCancel(context.Background())

@@ -24,11 +24,14 @@ func init() { algo.RegisterMixer("odm", newODM) }
 // updated at every step in which the domain appears (warm-up included), π is the current
 // mixture. variant: official follows the authors' program: R̂_i ← α R̂_i + (1-α)·exp(L_i), and
 // R̂/ΣR̂ instead of the softmax. reward_scale and min_exploration_rate are upstream's and have
-// no effect.
+// no effect, in either mode.
 //
 // upstream: R̂ is updated only at updates, for the domain of the first row of the last
 // micro-batch before (of the most rows with first_sample: false), with its returned loss times
-// reward_scale; ε_t is at least min_exploration_rate; ε R̂ minus its maximum is clipped to -5.
+// 15; ε_t is at least 0.03; ε R̂ minus its maximum is clipped to -5. These two are the defaults
+// of reward_scale and min_exploration_rate: upstream's registry passes a component only the
+// parameters that its constructor names, and ODM's takes these two as keywords, so that what
+// components.yaml says of them never arrives.
 type odm struct {
 	run         *algo.Run
 	domains     []algo.Domain
@@ -37,9 +40,7 @@ type odm struct {
 	firstSample bool
 	alpha       float64
 	warmup      int
-	scale       float64 // of a reward
-	floor       float64 // of the exploration rate
-	given       bool    // initial_proportions was given
+	given       bool // initial_proportions was given
 	initial     []float64
 	policy      []float64 // π
 	rewards     []float64 // R̂
@@ -59,9 +60,9 @@ func newODM(run *algo.Run, domains []algo.Domain, mode algo.Mode, p *config.Para
 	m := &odm{
 		run: run, domains: domains, upstream: mode == algo.Upstream, journal: newJournal("odm_weights.jsonl"),
 		alpha: p.Float("alpha", 0.9), warmup: p.Int("warmup_steps", 2000),
-		scale: p.Float("reward_scale", 15), floor: p.Float("min_exploration_rate", 0.03),
 		initial: uniform(k), rewards: make([]float64, k), epsilon: 1 / float64(k),
 	}
+	scale, floor := p.Float("reward_scale", odmScale), p.Float("min_exploration_rate", odmFloor)
 	variant := "paper"
 	if m.upstream {
 		m.firstSample = p.Bool("first_sample", true)
@@ -91,9 +92,18 @@ func newODM(run *algo.Run, domains []algo.Domain, mode algo.Mode, p *config.Para
 		}
 		m.given = true
 	}
+	if m.upstream && (scale != odmScale || floor != odmFloor) {
+		run.Log.Warn("upstream's odm never receives reward_scale and min_exploration_rate: mode upstream goes on with its defaults, too", "reward_scale", odmScale, "min_exploration_rate", odmFloor)
+	}
 	m.policy = append([]float64(nil), m.initial...)
 	return m, nil
 }
+
+// What upstream multiplies a reward by, and its least exploration rate.
+const (
+	odmScale = 15.0
+	odmFloor = 0.03
+)
 
 func (m *odm) start(initial []float64) error {
 	shares, err := proportions(initial, len(m.domains))
@@ -162,7 +172,7 @@ func (m *odm) learn(d int, loss float64) {
 	case m.official:
 		reward = math.Exp(loss)
 	case m.upstream:
-		reward = loss * m.scale / math.Max(m.policy[d], 1e-8)
+		reward = loss * odmScale / math.Max(m.policy[d], 1e-8)
 	}
 	estimate := m.alpha*m.rewards[d] + (1-m.alpha)*reward
 	if math.IsNaN(estimate) || math.IsInf(estimate, 0) {
@@ -183,7 +193,7 @@ func (m *odm) rate(t int) float64 {
 	}
 	e := min(1/k, math.Sqrt(math.Log(k)/(k*float64(t))))
 	if m.upstream {
-		return max(e, m.floor)
+		return max(e, odmFloor)
 	}
 	return e
 }

@@ -210,7 +210,7 @@ func (o *Orderer) read(ctx context.Context) ([]float64, error) {
 		if err != nil {
 			return nil, err
 		}
-		if scores, err = t.of(train, s.index); err != nil {
+		if scores, err = t.of(train, s.index || o.upstream && len(t.list) == len(train) && oneAfterTheOther(train)); err != nil {
 			return nil, err
 		}
 	default:

@@ -119,6 +119,22 @@ func number(x *float64) float64 {
 	return *x
 }
 
+// oneAfterTheOther reports whether every data set's rows follow each other, so that a list in
+// the order of rows cannot have been made for another mixture of them.
+func oneAfterTheOther(rows []data.Example) bool {
+	seen := map[string]bool{}
+	for i, ex := range rows {
+		if i > 0 && ex.Dataset == rows[i-1].Dataset {
+			continue
+		}
+		if seen[ex.Dataset] {
+			return false
+		}
+		seen[ex.Dataset] = true
+	}
+	return true
+}
+
 // of is the scores of rows; NaN where there is none. With index a plain list is in the order of
 // rows, otherwise in the order of the rows' numbers in their file.
 func (t *table) of(rows []data.Example, index bool) ([]float64, error) {

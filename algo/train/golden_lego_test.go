@@ -14,9 +14,9 @@ import (
 	"dataflex.dev/dataflex/algo/train"
 )
 
-// recordedPipeline is a run of DataFlex 1.1.0 (torch 2.7.1, transformers 4.57.6, one
+// recordedRun is a run of DataFlex 1.1.0 (torch 2.7.1, transformers 4.57.6, one
 // thread): its arguments and its log. The losses show which rows it trained on.
-type recordedPipeline struct {
+type recordedRun struct {
 	Keys       []string  `json:"keys"`
 	Components string    `json:"components"`
 	Loss       []float64 `json:"loss"`
@@ -47,9 +47,17 @@ component_name: p
 // TestRecordedPipelines replays pipelines of many shapes in mode upstream: filters and
 // draws, scarce domains, replacement, new pools under an order, Flex epochs that end with
 // too few rows, DoReMi's own step counter, shared losses of some age, label smoothing.
-func TestRecordedPipelines(t *testing.T) {
-	var all map[string]recordedPipeline
-	readJSON(t, "testdata/pipelines.json", &all)
+func TestRecordedPipelines(t *testing.T) { replayAll(t, "testdata/pipelines.json") }
+
+// TestRecordedComponents replays what random configurations found to differ: ODM's parameters
+// that upstream's registry drops, label smoothing under DoReMi, a weighter and a reorder that
+// predicts every token but the first, a projection to fewer than 128 numbers, and a warm-up
+// that begins with fewer rows in the pass than it asks for.
+func TestRecordedComponents(t *testing.T) { replayAll(t, "testdata/components.json") }
+
+func replayAll(t *testing.T, file string) {
+	var all map[string]recordedRun
+	readJSON(t, file, &all)
 	if _, err := os.Stat(golden); err != nil {
 		t.Skip("the models and rows that they were recorded with are not here: ", err)
 	}
@@ -70,7 +78,7 @@ var (
 	cacheOf  = regexp.MustCompile(`cache_dir: \S+`)
 )
 
-func (want recordedPipeline) replay(t *testing.T, name string) {
+func (want recordedRun) replay(t *testing.T, name string) {
 	parts := cacheOf.ReplaceAllString(paramsOf.ReplaceAllString(want.Components, "${1}      mode: upstream\n"), "cache_dir: caches/"+name)
 	for path, text := range map[string]string{name + ".parts.yaml": parts, name + ".yaml": pipelineKeys} {
 		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
