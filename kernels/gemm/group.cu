@@ -33,43 +33,21 @@ struct source {
 
 template <int Tr> DEV void multiply(const group& g) {
   __shared__ __align__(128) u8 memory[stages * 2 * operand_bytes];
-  const u32 base = shared_address(memory);
   const warp_tile w;
   int id = blockIdx.x;
   const sum_of p = g.sums[sum_at(g.sums, id)];
   const int columns = (p.n + tile - 1) / tile, i0 = id / columns * tile, j0 = id % columns * tile;
-  float acc[4][4][4];
-#pragma unroll
-  for (int i = 0; i < 4; i++)
-#pragma unroll
-    for (int j = 0; j < 4; j++)
-#pragma unroll
-      for (int l = 0; l < 4; l++) acc[i][j][l] = 0;
-
   int slices = 0;
 #pragma unroll 1
   for (int i = p.from; i < p.to; i++) slices += (g.steps[i] + slice - 1) / slice;
   source at = {p.from, 0, g.steps[p.from], g.pairs[p.from]};
-  auto fetch = [&](int s) {
-    if (s < slices) {
-      const u32 to = base + s % stages * 2 * operand_bytes;
-      while (at.k0 >= at.k) at = {at.i + 1, 0, g.steps[at.i + 1], g.pairs[at.i + 1]};
-      load<Tr != TN>(to, at.f.a, at.f.lda, i0, p.m, at.k0, at.k);
-      load<Tr == NT>(to + operand_bytes, at.f.b, at.f.ldb, j0, p.n, at.k0, at.k);
-      at.k0 += slice;
-    }
-    cp_async_commit();
-  };
-  fetch(0);
-  fetch(1);
-#pragma unroll 1
-  for (int s = 0; s < slices; s++) {
-    cp_async_wait<stages - 2>();
-    __syncthreads();
-    fetch(s + stages - 1);
-    const u32 sa = base + s % stages * 2 * operand_bytes, sb = sa + operand_bytes;
-    products<Tr>(acc, sa, sb, w);
-  }
+  float acc[4][4][4];
+  sum_slices<Tr>(acc, shared_address(memory), slices, w, [&](int, u32 to) {
+    while (at.k0 >= at.k) at = {at.i + 1, 0, g.steps[at.i + 1], g.pairs[at.i + 1]};
+    load<Tr != TN>(to, at.f.a, at.f.lda, i0, p.m, at.k0, at.k);
+    load<Tr == NT>(to + operand_bytes, at.f.b, at.f.ldb, j0, p.n, at.k0, at.k);
+    at.k0 += slice;
+  });
 
   const bool pairs = p.ldc % 2 == 0 && ((u64)p.c & 7) == 0;
 #pragma unroll

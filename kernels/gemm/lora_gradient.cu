@@ -90,7 +90,6 @@ template <int R> DEV void store(const gradient& p, float* c, int ld, bool add, i
 template <int R> DEV void sum_piece(const gradients& g) {
   constexpr int stage = operand_bytes + slice * R * 2;
   __shared__ __align__(128) u8 memory[ring * stage];
-  const u32 base = shared_address(memory);
   int s = 0, before = 0;
   const int id = blockIdx.x, piece = blockIdx.y;
 #pragma unroll
@@ -101,22 +100,12 @@ template <int R> DEV void sum_piece(const gradients& g) {
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   float acc[R / 8][4] = {};
 
-  auto fetch = [&](int n) {
-    if (n < slices) {
-      const u32 to = base + n % ring * stage;
-      load<false>(to, p.wide, p.ld_wide, i0, p.width, k0 + n * slice, k);
-      load_thin<R>(to + operand_bytes, p, k0 + n * slice, k);
-    }
-    cp_async_commit();
+  auto fetch = [&](int n, u32 to) {
+    load<false>(to, p.wide, p.ld_wide, i0, p.width, k0 + n * slice, k);
+    load_thin<R>(to + operand_bytes, p, k0 + n * slice, k);
   };
-#pragma unroll
-  for (int n = 0; n < ring - 1; n++) fetch(n);
-#pragma unroll 1
-  for (int n = 0; n < slices; n++) {
-    cp_async_wait<ring - 2>();
-    __syncthreads();
-    fetch(n + ring - 1);
-    const u32 sa = base + n % ring * stage, sb = sa + operand_bytes;
+  through_ring<ring, stage>(shared_address(memory), slices, fetch, [&](u32 sa) {
+    const u32 sb = sa + operand_bytes;
 #pragma unroll
     for (int step = 0; step < slice; step += 16) {
       u32 a[4], b[4];
@@ -128,7 +117,7 @@ template <int R> DEV void sum_piece(const gradients& g) {
         mma_m16n8k16_bf16(acc[j + 1], a, b[2], b[3]);
       }
     }
-  }
+  });
   if (g.partial) {
     store<R>(p, g.partial + piece * g.entries + p.at, p.across ? p.width : p.rank, false, i0 + 16 * warp, acc);
   } else {

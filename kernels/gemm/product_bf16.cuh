@@ -45,35 +45,14 @@ DEV void store(const problem& p, const float (&acc)[4][4][4], int i0, int j0, wa
 // multiply computes the tile of C at row i0 and column j0, with the branch U op(L) behind A op(B).
 template <int Tr, bool Branch> DEV void multiply(const problem& p, int i0, int j0) {
   __shared__ __align__(128) u8 memory[stages * 2 * operand_bytes];
-  const u32 base = shared_address(memory);
   const warp_tile w;
   const int own = (p.k + slice - 1) / slice, slices = own + (Branch ? (p.r + slice - 1) / slice : 0);
   float acc[4][4][4];
-#pragma unroll
-  for (int i = 0; i < 4; i++)
-#pragma unroll
-    for (int j = 0; j < 4; j++)
-#pragma unroll
-      for (int l = 0; l < 4; l++) acc[i][j][l] = 0;
-
-  auto fetch = [&](int s) {
-    if (s < slices) {
-      const u32 at = base + s % stages * 2 * operand_bytes;
-      const bool low = Branch && s >= own;
-      const int k0 = (low ? s - own : s) * slice, k = low ? p.r : p.k;
-      load<Tr != TN>(at, low ? p.u : p.a, low ? p.ldu : p.lda, i0, p.m, k0, k);
-      load<Tr == NT>(at + operand_bytes, low ? p.l : p.b, low ? p.ldl : p.ldb, j0, p.n, k0, k);
-    }
-    cp_async_commit();
-  };
-  fetch(0);
-  fetch(1);
-  for (int s = 0; s < slices; s++) {
-    cp_async_wait<stages - 2>();
-    __syncthreads();
-    fetch(s + stages - 1);
-    const u32 sa = base + s % stages * 2 * operand_bytes, sb = sa + operand_bytes;
-    products<Tr>(acc, sa, sb, w);
-  }
+  sum_slices<Tr>(acc, shared_address(memory), slices, w, [&](int s, u32 at) {
+    const bool low = Branch && s >= own;
+    const int k0 = (low ? s - own : s) * slice, k = low ? p.r : p.k;
+    load<Tr != TN>(at, low ? p.u : p.a, low ? p.ldu : p.lda, i0, p.m, k0, k);
+    load<Tr == NT>(at + operand_bytes, low ? p.l : p.b, low ? p.ldl : p.ldb, j0, p.n, k0, k);
+  });
   store(p, acc, i0, j0, w);
 }

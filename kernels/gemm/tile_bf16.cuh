@@ -37,6 +37,15 @@ struct warp_tile {
   }
 };
 
+DEV void clear(float (&acc)[4][4][4]) {
+#pragma unroll
+  for (int i = 0; i < 4; i++)
+#pragma unroll
+    for (int j = 0; j < 4; j++)
+#pragma unroll
+      for (int l = 0; l < 4; l++) acc[i][j][l] = 0;
+}
+
 // products adds a slice's products to acc: A's slice is at sa, B's at sb.
 template <int Tr> DEV void products(float (&acc)[4][4][4], u32 sa, u32 sb, warp_tile w) {
   const int lane = w.lane, wm = w.m, wn = w.n;
@@ -64,4 +73,30 @@ template <int Tr> DEV void products(float (&acc)[4][4][4], u32 sa, u32 sb, warp_
 #pragma unroll
       for (int j = 0; j < 4; j++) mma_m16n8k16_bf16(acc[i][j], a[i], b[j / 2][j % 2 * 2], b[j / 2][j % 2 * 2 + 1]);
   }
+}
+
+// through_ring brings slices 0, 1, … through a ring in shared memory at base, of that many
+// stages and bytes a stage: fetch(s, at) begins the copies of slice s to the stage at `at`, Stages
+// - 1 slices ahead of use(at), which all threads call when a slice is there.
+template <int Stages, int Bytes, class Fetch, class Use> DEV void through_ring(u32 base, int slices, Fetch fetch, Use use) {
+  auto begin = [&](int s) {
+    if (s < slices) fetch(s, base + s % Stages * Bytes);
+    cp_async_commit();
+  };
+#pragma unroll
+  for (int s = 0; s < Stages - 1; s++) begin(s);
+#pragma unroll 1
+  for (int s = 0; s < slices; s++) {
+    cp_async_wait<Stages - 2>();
+    __syncthreads();
+    begin(s + Stages - 1);
+    use(base + s % Stages * Bytes);
+  }
+}
+
+// sum_slices is the sum of that many slices' products, each with A's slice at `at` and B's behind
+// it; fetch is through_ring's.
+template <int Tr, class Fetch> DEV void sum_slices(float (&acc)[4][4][4], u32 base, int slices, warp_tile w, Fetch fetch) {
+  clear(acc);
+  through_ring<stages, 2 * operand_bytes>(base, slices, fetch, [&](u32 at) { products<Tr>(acc, at, at + operand_bytes, w); });
 }

@@ -65,12 +65,7 @@ template <int Tr, bool Branch> DEV void multiply(const coded_problem& q) {
   const int i0 = blockIdx.y * tile, j0 = blockIdx.x * tile;
   const int own = (p.k + slice - 1) / slice, slices = own + (Branch ? (p.r + slice - 1) / slice : 0);
   float acc[4][4][4];
-#pragma unroll
-  for (int i = 0; i < 4; i++)
-#pragma unroll
-    for (int j = 0; j < 4; j++)
-#pragma unroll
-      for (int l = 0; l < 4; l++) acc[i][j][l] = 0;
+  clear(acc);
 
   auto fetch_a = [&](int s) {
     if (s < slices) {

@@ -17,82 +17,28 @@
 // 21.8 ms for 8192 x 128256 x 4096 at 790 TFLOP/s; beside it 6 bytes a logit of scratch,
 // 1.5 ms at 4.3 TB/s. Not measured on a GPU.
 // v1  three stages of cp.async, XOR swizzle; the tile turns through shared memory into
-//     rows of 256 bytes. 128 registers, 48 KiB, 2 blocks a multiprocessor, 32 mma in a loop
-//     of 141 instructions; the others at most 32 registers, 100 %. No spills. At most 1.1
+//     rows of 256 bytes. 125 to 128 registers, 48 KiB, 2 blocks a multiprocessor, 32 mma in a
+//     loop of 117 instructions; the others at most 32 registers, 100 %. No spills. At most 1.1
 //     times the least bytes, full sectors, no bank conflicts (interpreter)
-#include "../dev/async.cuh"
 #include "../dev/warp.cuh"
+#include "../gemm/tile_bf16.cuh"
 #include "bf16.cuh"
-
-constexpr int tile = 128, slice = 32, stages = 3, operand_bytes = tile * slice * 2;
-
-// Chunk c (8 elements) of row r of an operand: rows of 64 bytes, two of which share the
-// 32 banks; and of the tile of exponentials, rows of 256 bytes.
-DEV u32 operand_at(int r, int c) { return r * 64 + ((c ^ (r / 2 % 4)) << 4); }
-DEV u32 tile_at(int r, int c) { return r * 256 + ((c ^ (r % 8)) << 4); }
 
 struct operands {
   const u16* h;  // [rows, hidden]
   const u16* w;  // [vocab, hidden]
 };
 
-// load copies steps k0 … k0+31 of rows i0 … i0+127, zeros from beyond the edges.
-DEV void load(u32 dst, const u16* p, int i0, int rows, int k0, int hidden) {
-#pragma unroll
-  for (int j = 0; j < 2; j++) {
-    const int t = threadIdx.x + 256 * j, r = t / 4, c = t % 4, column = k0 + 8 * c;
-    const bool there = i0 + r < rows && column < hidden;
-    cp_async_16(dst + operand_at(r, c), p + (i64)(i0 + r) * hidden + column, there ? 16 : 0);
-  }
-}
-
-// multiply leaves the block's 128 x 128 products in acc: warps of 64 x 32.
-DEV void multiply(float (&acc)[4][4][4], u32 base, const operands& x, const head& p, int i0, int j0) {
-  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, wm = warp % 2 * 64, wn = warp / 2 * 32;
-  const int slices = (p.hidden + slice - 1) / slice;
-#pragma unroll
-  for (int i = 0; i < 4; i++)
-#pragma unroll
-    for (int j = 0; j < 4; j++)
-#pragma unroll
-      for (int l = 0; l < 4; l++) acc[i][j][l] = 0;
-  auto fetch = [&](int s) {
-    if (s < slices) {
-      const u32 at = base + s % stages * 2 * operand_bytes;
-      load(at, x.h, i0, p.rows, s * slice, p.hidden);
-      load(at + operand_bytes, x.w, j0, p.vocab, s * slice, p.hidden);
-    }
-    cp_async_commit();
-  };
-  fetch(0);
-  fetch(1);
-  for (int s = 0; s < slices; s++) {
-    cp_async_wait<stages - 2>();
-    __syncthreads();
-    fetch(s + stages - 1);
-    const u32 sa = base + s % stages * 2 * operand_bytes, sb = sa + operand_bytes;
-#pragma unroll
-    for (int k = 0; k < 2; k++) {
-      u32 a[4][4], b[2][4];
-#pragma unroll
-      for (int i = 0; i < 4; i++) ldmatrix_x4(a[i], sa + operand_at(wm + 16 * i + lane % 16, 2 * k + lane / 16));
-#pragma unroll
-      for (int j = 0; j < 2; j++) ldmatrix_x4(b[j], sb + operand_at(wn + 16 * j + lane / 16 * 8 + lane % 8, 2 * k + lane / 8 % 2));
-#pragma unroll
-      for (int i = 0; i < 4; i++)
-#pragma unroll
-        for (int j = 0; j < 4; j++) mma_m16n8k16_bf16(acc[i][j], a[i], b[j / 2][j % 2 * 2], b[j / 2][j % 2 * 2 + 1]);
-    }
-  }
-}
-
 template <bool Capped> DEV void logits(const operands& x, const head& p) {
   __shared__ __align__(128) u8 memory[stages * 2 * operand_bytes];
-  const u32 base = shared_address(memory);
-  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, wm = warp % 2 * 64, wn = warp / 2 * 32;
+  const warp_tile w;
+  const int warp = threadIdx.x / 32, lane = w.lane, wm = w.m, wn = w.n;
   const int i0 = blockIdx.x * tile, j0 = blockIdx.y * tile;
   float acc[4][4][4];
-  multiply(acc, base, x, p, i0, j0);
+  sum_slices<NT>(acc, shared_address(memory), (p.hidden + slice - 1) / slice, w, [&](int s, u32 at) {
+    load<true>(at, x.h, p.hidden, i0, p.rows, s * slice, p.hidden);
+    load<true>(at + operand_bytes, x.w, p.hidden, j0, p.vocab, s * slice, p.hidden);
+  });
 
   // The stages are free: the tile of exponentials, then [3, 4 warps, 128 rows] floats.
   float* part = (float*)(memory + tile * tile * 2);
@@ -138,7 +84,7 @@ template <bool Capped> DEV void logits(const operands& x, const head& p) {
       for (int j = 0; j < 4; j++) {
         const float e0 = exp2_fast(fma(acc[i][j][2 * h], log2e, -shift)), e1 = exp2_fast(fma(acc[i][j][2 * h + 1], log2e, -shift));
         sum += e0 + e1;
-        *(u32*)(memory + tile_at(r, wn / 8 + j) + lane % 4 * 4) = cvt_bf16x2(e0, e1);
+        *(u32*)(memory + place<false>(r, wn / 8 + j) + lane % 4 * 4) = cvt_bf16x2(e0, e1);
       }
       sum = group_sum<4>(sum) * exp2_fast(-lost);
       if (lane % 4 == 0) part[(4 + warp / 2) * tile + r] = sum;
@@ -156,7 +102,7 @@ template <bool Capped> DEV void logits(const operands& x, const head& p) {
 #pragma unroll
   for (int j = 0; j < 8; j++) {
     const int t = threadIdx.x + 256 * j, r = t / 16, c = t % 16;
-    if (i0 + r < p.rows && j0 + 8 * c < p.ld) *(uint4*)(p.e + (i64)(i0 + r) * p.ld + j0 + 8 * c) = *(uint4*)(memory + tile_at(r, c));
+    if (i0 + r < p.rows && j0 + 8 * c < p.ld) *(uint4*)(p.e + (i64)(i0 + r) * p.ld + j0 + 8 * c) = *(uint4*)(memory + place<false>(r, c));
   }
 }
 

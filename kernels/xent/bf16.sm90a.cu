@@ -14,50 +14,27 @@
 // v1  four stages of 48 KiB, 128 sums a thread. Between the products of two tiles stand
 //     128 exponentials a thread, 12 instructions a logit (interpreter; 33 capped): some 3 of
 //     36 thousand issue cycles at Hidden 4096. 232 registers
-//     (168 at launch), 192 KiB, one block a multiprocessor, 4 wgmma in a loop of 68
+//     (168 at launch), 192 KiB, one block a multiprocessor, 4 wgmma in a loop of 69
 //     instructions, no spills; at most 1.1 times the least bytes, full sectors, no bank
 //     conflicts (interpreter)
-#include "../dev/hopper.cuh"
 #include "../dev/warp.cuh"
+#include "../gemm/tile_hopper.cuh"
 #include "bf16.cuh"
 
-constexpr int tile_rows = 128, tile_columns = 256, slice = 64, stages = 4;
-constexpr u32 bytes_h = tile_rows * 128, bytes_w = tile_columns * 128, stage_bytes = bytes_h + bytes_w;
-
-extern __shared__ __align__(1024) u8 memory[];
-
-// ring is where a thread stands in the ring: each stage has a barrier that its copies fill
-// and one by which the consumers' warps give it back.
-struct ring {
-  int stage = 0;
-  u32 parity = 0;
-
-  DEV_METHOD u32 full() { return shared_address(memory) + stages * stage_bytes + 16 * stage; }
-  DEV_METHOD u32 empty() { return full() + 8; }
-  DEV_METHOD u32 h() { return shared_address(memory) + stage_bytes * stage; }
-  DEV_METHOD u32 w() { return h() + bytes_h; }
-  DEV_METHOD void next() {
-    if (++stage == stages) stage = 0, parity ^= 1;
-  }
-};
+constexpr int tile_columns = 256;
 
 struct tiles {
   int rows, columns;
-  DEV_METHOD tiles(const head& p) : rows((p.rows + tile_rows - 1) / tile_rows), columns((p.vocab + tile_columns - 1) / tile_columns) {}
+  DEV_METHOD tiles(const head& p) : rows((p.rows + tile_m - 1) / tile_m), columns((p.vocab + tile_columns - 1) / tile_columns) {}
   DEV_METHOD int count() { return rows * columns; }
 };
 
 DEV void fetch(const tensor_map* h, const tensor_map* w, const head& p) {
   tiles all(p);
-  ring at;
+  ring<tile_columns> at;
   for (int id = blockIdx.x; id < all.count(); id += gridDim.x) {
     const int j = id / all.rows, i = id - j * all.rows;
-    for (int k = 0; k < p.hidden; k += slice, at.next()) {
-      mbarrier_wait(at.empty(), at.parity ^ 1);
-      mbarrier_expect(at.full(), stage_bytes);
-      tma_load(at.h(), h, k, i * tile_rows, at.full());
-      tma_load(at.w(), w, k, j * tile_columns, at.full());
-    }
+    for (int k = 0; k < p.hidden; k += slice, at.next()) load<NT>(at, h, w, k, i * tile_m, j * tile_columns);
   }
 }
 
@@ -147,41 +124,17 @@ template <bool Capped> DEV void reduce(const head& p, int i, int j, float (&d)[t
 
 template <bool Capped> DEV void consume(const head& p, int half) {
   tiles all(p);
-  ring at;
+  ring<tile_columns> at;
   for (int id = blockIdx.x; id < all.count(); id += gridDim.x) {
     float d[tile_columns / 2];
-#pragma unroll
-    for (int i = 0; i < tile_columns / 2; i++) d[i] = 0;
-    pin(d);
-    u32 used = 0;  // the stage whose products are under way
-    for (int k = 0; k < p.hidden; k += slice, at.next()) {
-      mbarrier_wait(at.full(), at.parity);
-      wgmma_fence();
-#pragma unroll
-      for (int s = 0; s < slice / 16; s++) wgmma<0, 0>(d, k_major(at.h() + half * 8192 + 32 * s), k_major(at.w() + 32 * s), true);
-      wgmma_commit();
-      wgmma_wait<1>();
-      if (k > 0 && threadIdx.x % 32 == 0) mbarrier_arrive(used);
-      used = at.empty();
-    }
-    wgmma_wait<0>();
-    if (threadIdx.x % 32 == 0) mbarrier_arrive(used);
-    pin(d);
+    products<NT, tile_columns>(d, at, (p.hidden + slice - 1) / slice, half);
     const int j = id / all.rows, i = id - j * all.rows;
-    reduce<Capped>(p, i * tile_rows + half * 64 + threadIdx.x / 32 % 4 * 16 + threadIdx.x % 32 / 4, j, d);
+    reduce<Capped>(p, i * tile_m + half * 64 + threadIdx.x / 32 % 4 * 16 + threadIdx.x % 32 / 4, j, d);
   }
 }
 
 template <bool Capped> DEV void logits(const tensor_map* h, const tensor_map* w, const head& p) {
-  if (threadIdx.x == 0) {
-    ring at;
-    for (at.stage = 0; at.stage < stages; at.stage++) {
-      mbarrier_init(at.full(), 1);
-      mbarrier_init(at.empty(), 8);  // warps that consume
-    }
-    fence_mbarrier_init();
-  }
-  __syncthreads();
+  start<tile_columns>(1);
   const int group = threadIdx.x / 128;
   if (group == 0) {
     fewer_registers<40>();
