@@ -72,7 +72,7 @@ func (v *evaluator) evaluateSet(ctx context.Context, step int, set EvalSet, orde
 		return e, err
 	}
 	if v.config.Tuning.ComputeAccuracy {
-		accuracy, err := v.accuracy(ctx, set.Examples)
+		accuracy, err := v.accuracy(ctx, taken(set.Examples, order))
 		if err != nil {
 			return e, err
 		}
@@ -120,12 +120,28 @@ func (v *evaluator) loss(ctx context.Context, step int, examples []data.Example,
 	return sum / float64(n), n, nil
 }
 
-// order is the order in which the rows of a set are divided into batches.
+// order is the order in which the rows of a set are divided into batches. With
+// dataloader_drop_last a shorter last batch is left out of evaluations as well (Hugging
+// Face's Trainer), unless it is the only one.
 func (v *evaluator) order(step, set int) []int {
-	if v.groups == nil || v.groups.plan.Dynamic {
-		return upTo(len(v.sets[set].Examples))
+	order := upTo(len(v.sets[set].Examples))
+	if v.groups != nil && !v.groups.plan.Dynamic {
+		order = v.groups.evaluation(step, set, v.final)
 	}
-	return v.groups.evaluation(step, set, v.final)
+	c := &v.config.Training
+	if whole := len(order) / c.PerDeviceEvalBatchSize * c.PerDeviceEvalBatchSize; c.DataloaderDropLast && whole > 0 {
+		order = order[:whole]
+	}
+	return order
+}
+
+// taken are the rows of an order, in the set's own.
+func taken(examples []data.Example, order []int) []data.Example {
+	out := make([]data.Example, 0, len(order))
+	for _, row := range slices.Sorted(slices.Values(order)) {
+		out = append(out, examples[row])
+	}
+	return out
 }
 
 // upTo returns 0, 1, …, n-1.

@@ -20,7 +20,7 @@ def rows(lengths):
 def collate(batch):
     return {"input_ids": torch.tensor([[b["input_ids"][0]] for b in batch]), "labels": torch.tensor([b["labels"] for b in batch])}
 
-def run(**arguments):
+def run(per, **arguments):  # per: steps of a pass
     global taken
     trainer = Trainer(Model(), TrainingArguments(tempfile.mkdtemp(), use_cpu=True, group_by_length=True, seed=42, data_seed=5, report_to="none",
         save_strategy="no", disable_tqdm=True, **arguments), collate, rows(train), {n: rows(s) for n, s in zip("ab", sets)})
@@ -50,7 +50,7 @@ def run(**arguments):
 
 R = random.Random(1)
 train, sets = [R.randint(3, 30) for _ in range(37)], [[R.randint(3, 30) for _ in range(n)] for n in (11, 5)]
-per = 7  # steps of a pass: 37 rows, batches of 3, accumulation 2
-out = {"train": train, "sets": sets, "log": run(num_train_epochs=3, per_device_train_batch_size=3, gradient_accumulation_steps=2,
-    per_device_eval_batch_size=2, eval_strategy="steps", eval_steps=5, eval_on_start=True)}
+arguments = dict(num_train_epochs=3, per_device_train_batch_size=3, gradient_accumulation_steps=2, per_device_eval_batch_size=2,
+    eval_strategy="steps", eval_steps=5, eval_on_start=True)
+out = {"train": train, "sets": sets, "log": run(7, **arguments), "dropLast": run(6, dataloader_drop_last=True, **arguments)}
 print(json.dumps(out, separators=(",", ":")))
