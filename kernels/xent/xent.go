@@ -85,7 +85,7 @@ func (p Params) Workspace(dev driver.Device, bf16 bool, labelled int) int {
 	case dev.Kind() == driver.CPU && bf16:
 		return p.workspaceBF16CPU(labelled)
 	case dev.Kind() == driver.CPU:
-		return 4 * min(labelled, p.blockRows()) * (p.Vocab + 2*p.Hidden)
+		return 4 * min(labelled, p.blockRows(false)) * (p.logitRow() + 2*p.Hidden)
 	case bf16:
 		rows := min(labelled, p.bf16Rows())
 		return rows*(2*(p.Vocab+p.Hidden)+4*p.Hidden+20) + 12*rows*ptx.Blocks(p.Vocab, bf16Tile(dev))

@@ -160,7 +160,7 @@ func TestUnlabelledRowsAreZero(t *testing.T) {
 
 func TestWorkspace(t *testing.T) {
 	dev, p := optest.CPU(t, 1), xent.Params{Rows: 100000, Hidden: 2048, Vocab: 128256}
-	if got, want := p.Workspace(dev, false, 100000), 4*130*(128256+2*2048); got != want {
+	if got, want := p.Workspace(dev, false, 100000), 4*196*(128256+2*2048); got != want {
 		t.Errorf("workspace %d bytes, want %d", got, want)
 	}
 	if got, want := p.Workspace(dev, false, 3), 4*3*(128256+2*2048); got != want {
