@@ -22,7 +22,6 @@ const (
 	maxHalfKC    = 1024 // steps of k per block: a pair of panels is 64 KiB, the rows of a task fit the second-level cache
 	maxHalfRows  = 1024 // rows per block: those of A, over the steps of a block, fit the second-level cache
 	maxSecond    = 128  // steps of a second term that joins the first
-	swapColumns  = 32   // columns of C up to which a TN product is computed as its transpose
 )
 
 // halfUnit is how one of the processor's units multiplies rows with panels.
@@ -103,7 +102,7 @@ func runBF16CPU(d *cpu.Device, tr Transpose, alpha float32, k, r int, a, b, u, l
 		}
 		return
 	}
-	if tr == TN && p.n <= swapColumns && p.n < p.m {
+	if tr == TN && p.nTerms == 1 && p.n <= swapHalfColumns && p.n < p.m {
 		p.runTransposed(d)
 		return
 	}
@@ -162,61 +161,6 @@ func (p *halfProblem) run(d *cpu.Device) {
 	}
 	p.multiply(0, p.m, 0, p.n)
 }
-
-// runTransposed computes a TN product with few columns as Cᵀ = Bᵀ A: A, the larger factor,
-// is then read by rows.
-func (p *halfProblem) runTransposed(d *cpu.Device) {
-	w := transposes.Take()
-	defer transposes.Give(w)
-	w.c = scratch.Sized(w.c, p.m*p.n)
-	q := *p
-	q.m, q.n, q.c, q.ldc = p.n, p.m, w.c, p.m
-	t := &q.terms[0]
-	t.a, t.b = t.b, t.a
-	if p.add {
-		p.exchange(d, w.c, false)
-	}
-	q.run(d)
-	p.exchange(d, w.c, true)
-}
-
-// exchange copies C to t, its transpose, or back.
-func (p *halfProblem) exchange(d *cpu.Device, t []float32, back bool) {
-	const rows, side = 128, 8 // of a task, and of the squares that vectors transpose
-	d.Parallel((p.m+rows-1)/rows, func(task int) {
-		lo, hi := task*rows, min(p.m, (task+1)*rows)
-		switch squares := vectors() && (hi-lo)%side == 0 && p.n%side == 0; {
-		case squares && back:
-			for j := 0; j < p.n; j += side {
-				transpose8((hi-lo)/side, &t[j*p.m+lo], 4*uintptr(p.m), &p.c[lo*p.ldc+j], 4*uintptr(p.ldc))
-			}
-		case squares:
-			for i := lo; i < hi; i += side {
-				transpose8(p.n/side, &p.c[i*p.ldc], 4*uintptr(p.ldc), &t[i], 4*uintptr(p.m))
-			}
-		default:
-			p.exchangeOneByOne(t, lo, hi, back)
-		}
-	})
-}
-
-// exchangeOneByOne is exchange of rows [lo, hi).
-func (p *halfProblem) exchangeOneByOne(t []float32, lo, hi int, back bool) {
-	for i := lo; i < hi; i++ {
-		for j := range p.n {
-			if back {
-				p.c[i*p.ldc+j] = t[j*p.m+i]
-			} else {
-				t[j*p.m+i] = p.c[i*p.ldc+j]
-			}
-		}
-	}
-}
-
-// transposed is the memory of runTransposed.
-type transposed struct{ c []float32 }
-
-var transposes = scratch.NewPool[transposed](4)
 
 // halfBlock is the number of steps packed at once. It depends on k alone, as the order of
 // the sum must.

@@ -12,7 +12,8 @@ const (
 )
 
 // multiplier computes a product one rectangle of C at a time: *problem in float32,
-// *packedProblem with a packed B, *halfProblem in bf16.
+// *packedProblem with a packed B, *halfProblem in bf16, *transposedProblem and *transposedHalf
+// as the transpose.
 type multiplier[P any] interface {
 	*P
 	multiply(i0, i1, j0, j1 int) // rows [i0, i1) and columns [j0, j1) of C
@@ -36,6 +37,10 @@ var (
 
 // run computes p on dev's threads.
 func (p *problem) run(dev *cpu.Device) {
+	if p.swaps() {
+		p.runTransposed(dev)
+		return
+	}
 	by := cut{p.tiles.cutsRows(), p.tiles.width(), grain, 96, 64} // a step of full fine-tuning is slower with 8 and 8
 	if p.tiles.readsRows(p.a) {
 		by.a = 1
