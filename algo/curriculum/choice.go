@@ -43,8 +43,12 @@ func (c *chooser) choose(ctx context.Context, r algo.Request) (sel algo.Selectio
 		Indices []int
 	}
 	before, err := ranks.Decided(ctx, c.run.Ranks, "a selection that was made before", func(ctx context.Context) (m made, err error) {
-		if lock, err = c.Lock(ctx, r); err == nil && rec.Reuse() {
+		locking := error(nil)
+		if lock, locking = c.Lock(ctx, r); rec.Reuse() && (locking == nil || storage.Unwritable(locking)) {
 			sel, m.There, err = c.cached(rec.CacheDir(), r)
+		}
+		if !m.There { // one that is there is read from a cache_dir that only others may write
+			err = errors.Join(locking, err)
 		}
 		m.Indices = sel.Indices
 		return m, err
@@ -93,7 +97,11 @@ func (c *chooser) cached(dir string, r algo.Request) (sel algo.Selection, ok boo
 		return sel, false, nil
 	}
 	c.run.Log.Info("the selection was made before under the same conditions: read from disk", "step", r.Step, "cache_dir", dir)
-	return algo.Selection{Indices: f.Indices, Metric: f.Metric, Facts: f.Facts}, true, c.passedBy(f.WriteUpstream(dir, r.Step))
+	sel = algo.Selection{Indices: f.Indices, Metric: f.Metric, Facts: f.Facts}
+	if err := f.WriteUpstream(dir, r.Step); !storage.Unwritable(err) {
+		return sel, true, c.passedBy(err)
+	}
+	return sel, true, nil // a cache_dir that only others may write keeps its step_N.json
 }
 
 // warnEqual warns if all scores are equal.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -127,18 +126,13 @@ func (b *builder) store(ctx context.Context, f *storage.Folder) (*Data, error) {
 	case err == nil:
 		d.Path = f.Final()
 		b.o.Log.Info("tokenised data stored", "folder", d.Path)
-	case b.o.Path == "" && unwritable(err):
+	case b.o.Path == "" && storage.Unwritable(err):
 		d.Path = ""
 		b.warnNotStored(err)
 	default:
 		return nil, errors.Join(b.writing(err), d.Close())
 	}
 	return d, nil
-}
-
-// unwritable recognises errors of a folder that this program has no permission to write.
-func unwritable(err error) bool {
-	return errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS)
 }
 
 // full recognises errors of a disk, or of a user's share of it, that has no room.

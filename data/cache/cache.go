@@ -178,7 +178,7 @@ func (b *builder) cached(ctx context.Context) (*Data, error) {
 	// Files left by a killed program are harmless: failing to remove them is no error.
 	_, _ = storage.CleanStaleFolders(parent)
 	f, err := storage.Begin(parent, name)
-	if unwritable(err) || full(err) {
+	if storage.Unwritable(err) || full(err) {
 		b.warnNotStored(err)
 		return b.temporary(ctx)
 	}

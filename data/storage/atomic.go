@@ -150,6 +150,11 @@ func ignoreClosed(err error) error {
 	return err
 }
 
+// Unwritable reports whether an error is that of a folder which this program may not write.
+func Unwritable(err error) bool {
+	return errors.Is(err, os.ErrPermission) || errors.Is(err, syscall.EROFS)
+}
+
 // writeError names the file, how much was written and what to do.
 func writeError(path string, done, total int64, err error) error {
 	size, left := "", "some space"
@@ -160,7 +165,7 @@ func writeError(path string, done, total int64, err error) error {
 	case errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT):
 		return fmt.Errorf("writing %s: the disk is full after %d%s bytes: free %s or choose another folder (what was there before is untouched): %w",
 			path, done, size, left, err)
-	case errors.Is(err, os.ErrPermission), errors.Is(err, syscall.EROFS):
+	case Unwritable(err):
 		return fmt.Errorf("writing %s: the folder is not writable: %w", path, err)
 	}
 	return fmt.Errorf("writing %s (%d%s bytes done): %w", path, done, size, err)
