@@ -173,7 +173,7 @@ func stepScores(path, metric string, rows int) ([]float64, error) {
 	}
 	files := []string{path}
 	if info.IsDir() {
-		if files, err = filepath.Glob(filepath.Join(path, "step_*.json")); err != nil {
+		if files, err = storage.Match(path, "step_*.json"); err != nil {
 			return nil, err
 		}
 		if len(files) == 0 {

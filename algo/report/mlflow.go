@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 	"unicode"
 
@@ -127,17 +128,20 @@ func cutBytes(s string, n int) string {
 
 // mlflowExperiment finds an experiment by its name, or creates it.
 func mlflowExperiment(store, name string) (id string, err error) {
-	metas, err := filepath.Glob(filepath.Join(store, "*", "meta.yaml"))
+	experiments, err := storage.Match(store, "*")
 	if err != nil {
 		return "", err
 	}
-	for _, m := range metas {
-		raw, err := storage.ReadFile(m)
+	for _, dir := range experiments {
+		raw, err := storage.ReadFile(filepath.Join(dir, "meta.yaml"))
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+			continue
+		}
 		if err != nil {
 			return "", err
 		}
 		if strings.Contains("\n"+string(raw), "\nname: "+yamlText(name)+"\n") {
-			return filepath.Base(filepath.Dir(m)), nil
+			return filepath.Base(dir), nil
 		}
 	}
 	id = "0" // MLflow's own Default
@@ -163,17 +167,16 @@ func fileURI(path string) string {
 
 // mlflowResume reopens the newest run of an output folder; nil where there is none.
 func mlflowResume(store, experiment, name, output string, step int) (*MLflow, error) {
-	tags, err := filepath.Glob(filepath.Join(store, experiment, "*", "tags", folderTag))
+	runs, err := storage.Match(filepath.Join(store, experiment), "*")
 	if err != nil {
 		return nil, fmt.Errorf("mlflow: %w", err)
 	}
 	var m *MLflow
-	for _, tag := range tags {
-		raw, err := storage.ReadFile(tag)
+	for _, dir := range runs {
+		raw, err := storage.ReadFile(filepath.Join(dir, "tags", folderTag))
 		if err != nil || string(raw) != output {
 			continue
 		}
-		dir := filepath.Dir(filepath.Dir(tag))
 		meta := mlflowRun{id: filepath.Base(dir), experiment: experiment, name: name}
 		if raw, err := storage.ReadFile(filepath.Join(dir, "meta.yaml")); err == nil {
 			for line := range strings.Lines(string(raw)) {

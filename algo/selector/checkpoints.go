@@ -99,7 +99,7 @@ func meanAfter(rates []float64, since int) (float64, error) {
 
 // contentKey is the hash of a checkpoint's tensors.
 func contentKey(dir string) (string, error) {
-	files, err := filepath.Glob(filepath.Join(dir, "*.safetensors"))
+	files, err := storage.Match(dir, "*.safetensors")
 	if err != nil {
 		return "", err
 	}

@@ -132,6 +132,26 @@ func Exists(name string) bool {
 // ReadDir is os.ReadDir: a folder's entries by name.
 func ReadDir(name string) ([]fs.DirEntry, error) { return at(name).ReadDir(name) }
 
+// Match returns the paths of a folder's entries whose names match a pattern of filepath.Match, in
+// the order of their names; none where there is no such folder. filepath.Glob would take
+// brackets and asterisks in the folder's own name as a part of the pattern, and find nothing.
+func Match(dir, pattern string) (paths []string, err error) {
+	entries, err := ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	for _, e := range entries {
+		ok, err := filepath.Match(pattern, e.Name())
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			paths = append(paths, filepath.Join(dir, e.Name()))
+		}
+	}
+	return paths, nil
+}
+
 // Remove is os.Remove.
 func Remove(name string) error { return at(name).Remove(name) }
 

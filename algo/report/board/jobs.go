@@ -43,12 +43,15 @@ func readJobs(home string) (jobs []*job, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("board: %w", err)
 	}
-	paths, err := filepath.Glob(filepath.Join(dir, "*.json"))
+	paths, err := storage.Match(dir, "*.json")
 	if err != nil {
 		return nil, fmt.Errorf("board: %w", err)
 	}
 	for _, path := range paths {
 		raw, err := os.ReadFile(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // another board has just forgotten it
+		}
 		if err != nil {
 			return nil, fmt.Errorf("board: %w", err)
 		}
