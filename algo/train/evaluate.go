@@ -88,11 +88,11 @@ func (v *evaluator) evaluateSet(ctx context.Context, step int, set EvalSet, orde
 
 // loss is Hugging Face's eval_loss: the mean over batches of each batch's mean over its
 // tokens. It is not the mean over all tokens: a shorter last batch counts as much as the
-// others (recorded: golden run static_sft_eval). Rows whose loss is NaN or Inf are left out,
-// unless no row has a finite one.
+// others (recorded: golden run static_sft_eval), except in stage pt (weight). Rows whose loss
+// is NaN or Inf are left out, unless no row has a finite one.
 func (v *evaluator) loss(ctx context.Context, step int, examples []data.Example, order []int) (loss float64, n int, err error) {
 	batches := slices.Collect(slices.Chunk(order, v.config.Training.PerDeviceEvalBatchSize))
-	var sum float64
+	var sum, weights float64
 	err = v.ranks.Deal(ctx, "evaluation", len(batches), func(i int) ([]byte, error) {
 		return v.batchLoss(examples, batches[i])
 	}, func(i int, result []byte) error {
@@ -104,7 +104,9 @@ func (v *evaluator) loss(ctx context.Context, step int, examples []data.Example,
 			v.leaveOut(examples[batches[i][int(r)]].ID, step)
 		}
 		if got[1] > 0 {
-			sum += got[0] / got[1]
+			weight := v.weight(len(batches[i]))
+			sum += weight * (got[0] / got[1])
+			weights += weight
 			n++
 		}
 		return nil
@@ -117,7 +119,17 @@ func (v *evaluator) loss(ctx context.Context, step int, examples []data.Example,
 	case n == 0:
 		return 0, 0, fmt.Errorf("evaluation: no row has a token to predict")
 	}
-	return sum / float64(n), n, nil
+	return sum / weights, n, nil
+}
+
+// weight is the weight of a batch of that many rows in the mean. Hugging Face's Trainer, which
+// LLaMA-Factory's stage pt extends, counts a shorter last batch by its rows; Seq2SeqTrainer,
+// which its stage sft and all of DataFlex's trainers extend, as a whole batch.
+func (v *evaluator) weight(rows int) float64 {
+	if v.config.Tuning.Stage == config.StagePT && v.config.Dynamic.TrainType == config.Static {
+		return float64(rows) / float64(v.config.Training.PerDeviceEvalBatchSize)
+	}
+	return 1
 }
 
 // order is the order in which the rows of a set are divided into batches. With
