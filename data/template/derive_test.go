@@ -33,7 +33,7 @@ func TestFromChatTemplate(t *testing.T) {
 
 // As in LLaMA-Factory, chat templates that have names do not give a template, and stay.
 func TestNamedChatTemplates(t *testing.T) {
-	dir := t.TempDir()
+	dir := filepath.Join(t.TempDir(), "model [v2]*")
 	err := os.CopyFS(dir, os.DirFS("../tokenizer/testdata/llama3"))
 	if err == nil {
 		err = os.MkdirAll(filepath.Join(dir, "additional_chat_templates"), 0o755)

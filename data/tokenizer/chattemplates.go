@@ -22,7 +22,7 @@ type chatTemplates struct {
 
 // readChatFiles reads the texts in additional_chat_templates by the files' names.
 func readChatFiles(dir string) (map[string]string, error) {
-	paths, err := filepath.Glob(filepath.Join(dir, extraChatDir, "*.jinja"))
+	paths, err := storage.Match(filepath.Join(dir, extraChatDir), "*.jinja")
 	if err != nil {
 		return nil, fmt.Errorf("tokenizer: %s: %w", dir, err)
 	}

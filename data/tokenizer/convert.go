@@ -40,7 +40,7 @@ func convert(dir string, configText []byte, byModel string) ([]byte, error) {
 	case verr == nil && merr == nil:
 		return convertMerges(vocab, merges, class, &c)
 	case errors.Is(verr, fs.ErrNotExist) && errors.Is(merr, fs.ErrNotExist):
-		if files, _ := filepath.Glob(filepath.Join(dir, "*.gguf")); len(files) > 0 {
+		if files, _ := storage.Match(dir, "*.gguf"); len(files) > 0 {
 			return nil, fmt.Errorf("tokenizer: %s has GGUF files and no tokenizer.json: name the file to read, for example %s", dir, files[0])
 		}
 		return nil, fmt.Errorf("tokenizer: %s has no tokenizer: no tokenizer.json, no vocab.json with merges.txt and no tokenizer.model; copy them there from the model's source", dir)

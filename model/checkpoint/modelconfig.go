@@ -98,7 +98,7 @@ func ReadModelConfig(dir string) (*ModelConfig, error) {
 		return nil, fmt.Errorf("%s holds an adapter, not a model: give it as adapter_name_or_path and the base model as model_name_or_path: %w", dir, err)
 	}
 	if errors.Is(err, fs.ErrNotExist) {
-		if files, _ := filepath.Glob(filepath.Join(dir, "*.gguf")); len(files) > 0 {
+		if files, _ := storage.Match(dir, "*.gguf"); len(files) > 0 {
 			return nil, fmt.Errorf("%s: no config.json, but GGUF files: name the one to read, for example %s: %w", dir, files[0], err)
 		}
 		return nil, fmt.Errorf("%s: no config.json: not a Hugging Face model folder: %w", dir, err)

