@@ -36,6 +36,7 @@ type Job struct {
 	stopped bool                    // a rank was asked to stop, and all ranks have received that
 	waiting func(place string)      // see WhenStopped
 	turns   turns
+	started func() // waits for the calls that Start has begun; nil: there are none
 }
 
 // New is the job that a connection makes. It returns the context that its ranks work
@@ -159,6 +160,9 @@ func (j *Job) Gather(ctx context.Context, what string, own []byte, err error) ([
 	if j.turns.within {
 		panic(fmt.Sprintf("ranks: %s within a turn", what)) // the other ranks may only go along
 	}
+	if j.land(); j.failed != nil {
+		return nil, errors.Join(err, j.failed)
+	}
 	if lost := j.settle(what); lost != nil {
 		return nil, errors.Join(err, lost)
 	}
@@ -279,13 +283,8 @@ func (j *Job) Move(ctx context.Context, what string, calls func(context.Context)
 	if j == nil {
 		return calls(ctx)
 	}
-	if j.failed != nil {
-		return j.failed
-	}
-	if !j.turns.within {
-		if err := j.settle(what); err != nil {
-			return err
-		}
+	if err := j.ready(what); err != nil {
+		return err
 	}
 	limited, cancel := j.limit(ctx)
 	defer cancel()
@@ -293,6 +292,58 @@ func (j *Job) Move(ctx context.Context, what string, calls func(context.Context)
 		return j.fail(j.lost(what, err))
 	}
 	return nil
+}
+
+// Start is Move for calls that run beside what this rank computes: begin begins them, and the wait
+// that it returns ends them. Whatever call comes next waits for them first, so that all ranks make
+// their calls in the same order; the wait that Start returns has their error.
+func (j *Job) Start(what string, begin func(context.Context) (wait func() error)) (wait func() error) {
+	if err := j.ready(what); err != nil {
+		return func() error { return err }
+	}
+	limited, cancel := j.limit(context.Background())
+	ends := begin(limited)
+	var err error
+	j.started = func() {
+		defer cancel()
+		if err = ends(); err != nil {
+			err = j.fail(j.lost(what, err))
+		}
+	}
+	return func() error {
+		j.land()
+		return err
+	}
+}
+
+// Aside runs do on another goroutine, until wait, which returns its error, or its panic as one.
+func Aside(do func() error) (wait func() error) {
+	var g task.Group
+	var err error
+	g.Go(func() { err = task.Catch(do) })
+	return func() error {
+		g.Wait()
+		return err
+	}
+}
+
+// ready returns when calls of the collective may be made.
+func (j *Job) ready(what string) error {
+	if j.land(); j.failed != nil {
+		return j.failed
+	}
+	if j.turns.within {
+		return nil
+	}
+	return j.settle(what)
+}
+
+// land waits for the calls that Start has begun. Their error is j.failed.
+func (j *Job) land() {
+	if s := j.started; s != nil {
+		j.started = nil
+		s()
+	}
 }
 
 // lost adds to an error of the connection what the run was doing.
@@ -346,6 +397,7 @@ func (j *Job) Close(err error) error {
 		return err
 	}
 	defer j.stop(nil)
+	j.land()
 	limited, cancel := j.limit(context.Background())
 	defer cancel()
 	if err == nil || Told(err) || j.stopped && !errors.As(err, new(*Lost)) {

@@ -193,3 +193,42 @@ func FuzzDecode(f *testing.F) {
 		}
 	})
 }
+
+// TestStart: calls run beside what a rank computes, which here they wait for; the next call waits
+// for them, and their error and their panic are those of the wait and of every later call.
+func TestStart(t *testing.T) {
+	broken := errors.New("a planted fault")
+	for _, fault := range []func() error{nil, func() error { return broken }, func() error { panic(broken) }} {
+		for rank, err := range together(t, 2, func(ctx context.Context, j *Job) error {
+			computes := make(chan struct{})
+			var order []string
+			wait := j.Start("weights", func(ctx context.Context) func() error {
+				return Aside(func() error {
+					<-computes
+					order = append(order, "weights")
+					if fault != nil {
+						return fault()
+					}
+					return j.c.Barrier(ctx)
+				})
+			})
+			close(computes)
+			err := j.Move(ctx, "gradients", func(ctx context.Context) error {
+				order = append(order, "gradients")
+				return j.c.Barrier(ctx)
+			})
+			if want := []string{"weights", "gradients"}[:len(order)]; !slices.Equal(order, want) || fault == nil && len(order) != 2 {
+				return fmt.Errorf("the calls were %q", order)
+			}
+			if late := wait(); late != err {
+				return fmt.Errorf("the wait returned %v, and the call after it %v", late, err)
+			}
+			return err
+		}) {
+			var lost *Lost
+			if fault == nil && err != nil || fault != nil && !(errors.As(err, &lost) && strings.Contains(err.Error(), broken.Error())) {
+				t.Errorf("rank %d: %v", rank, err)
+			}
+		}
+	}
+}

@@ -85,7 +85,7 @@ func (j *Job) goAlong(turn Turn) error {
 
 // next is the greatest turn that a rank wants.
 func (j *Job) next(own Turn, what string) (Turn, error) {
-	if j.failed != nil {
+	if j.land(); j.failed != nil {
 		return 0, j.failed
 	}
 	limited, cancel := j.limit(context.Background())

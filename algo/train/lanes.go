@@ -273,6 +273,14 @@ func (l *lanes) step(ctx context.Context, move func()) error {
 // together overwrites parameters, listed in their order, with the parts of them that all
 // processes have stepped.
 func (l *lanes) together(ctx context.Context, what string, params []*tensor.Param) error {
+	if len(params) == 0 {
+		return nil
+	}
+	return l.job.Move(ctx, what, func(ctx context.Context) error { return l.gather(ctx, params) })
+}
+
+// gather makes together's calls.
+func (l *lanes) gather(ctx context.Context, params []*tensor.Param) error {
 	for len(params) > 0 {
 		first, n := l.shares.order[params[0]], 0
 		var own, to []driver.F32
@@ -283,7 +291,7 @@ func (l *lanes) together(ctx context.Context, what string, params []*tensor.Para
 			to = append(to, params[n].Data)
 			n++
 		}
-		if err := l.job.Move(ctx, what, func(ctx context.Context) error { return l.sum.Gather(ctx, l.shares.cut.Start(first), own, to) }); err != nil {
+		if err := l.sum.Gather(ctx, l.shares.cut.Start(first), own, to); err != nil {
 			return err
 		}
 		params = params[n:]
@@ -389,8 +397,10 @@ func (l *lanes) keepWeights(model *decoder.Model) error {
 		for i, part := range l.Parts(p) {
 			part.View.BindTrained(parts[i].Values)
 		}
-	}, func(what string, params []*tensor.Param) error {
-		return l.together(context.Background(), "gathering the weights of "+what, params)
+	}, func(what string, params []*tensor.Param) func() error {
+		return l.job.Start("gathering the weights of "+what, func(ctx context.Context) func() error {
+			return beside(l.device, func() error { return l.gather(ctx, params) })
+		})
 	})
 }
 

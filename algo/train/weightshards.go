@@ -20,11 +20,21 @@ func shardWeights(c *config.Config, job *ranks.Job, dev driver.Device) *decoder.
 	if _, counts := dev.(*plan.Device); counts {
 		return s
 	}
-	s.Gather = func(what string, own, all driver.F32) error {
-		return job.Move(context.Background(), "gathering the weights of "+what, func(ctx context.Context) error {
-			return job.Collective().AllGather(ctx, own, all)
+	s.Gather = func(what string, own, all driver.F32) func() error {
+		return job.Start("gathering the weights of "+what, func(ctx context.Context) func() error {
+			return beside(dev, func() error { return job.Collective().AllGather(ctx, own, all) })
 		})
 	}
 	s.Take = func(turn uint32, do func() error) error { return job.Take(ranks.Turn(turn), do) }
 	return s
+}
+
+// beside runs calls of the collective beside what the device computes where several goroutines may
+// use it, as they may a CPU; elsewhere it returns when they are done.
+func beside(dev driver.Device, calls func() error) (wait func() error) {
+	if dev.Kind() == driver.CPU {
+		return ranks.Aside(calls)
+	}
+	err := calls()
+	return func() error { return err }
 }

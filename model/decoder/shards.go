@@ -17,14 +17,18 @@ import (
 // while the section's weights are read. Parameters used in several sections, such as tied
 // embeddings, and those of adapters stay whole on every process.
 //
+// While a pass computes one section, the next one is gathered into the other place of the window.
+//
 // Gathering a section is a collective call, and processes have different numbers of passes.
 // Therefore processes take turns: while one makes a pass, those without a pass of their own
 // make the same calls (Model.RunIdle).
 type Shards struct {
 	Rank, Of int // this process, and the number of processes
-	// Gather overwrites all with the parts own of every process, in order of rank; nil on a
-	// device that only counts memory. what names the section in messages.
-	Gather func(what string, own, all driver.F32) error
+	// Gather begins to overwrite all with the parts own of every process, in order of rank; nil
+	// on a device that only counts memory. It does so after the work that the device was given
+	// before, and beside what it is given until wait is called, which returns when all is
+	// complete. what names the section in messages.
+	Gather func(what string, own, all driver.F32) (wait func() error)
 	// Take runs do when it is this process's turn. The highest turn that any process asks for
 	// comes first.
 	Take func(turn uint32, do func() error) error
@@ -43,10 +47,11 @@ type shardedWeights struct {
 	how      Shards
 	sections []sharedSection
 	window   [window]driver.Memory
-	extra    [window]driver.Memory                            // trained float32 weights, if products read another form
-	other    []driver.Memory                                  // parts of trained weights, and weights that stay whole
-	together func(what string, trained []*tensor.Param) error // gathers the parts of trained weights into Param.Data
-	holds    [window]int                                      // the sections in the window, the same ones on all processes
+	extra    [window]driver.Memory // trained float32 weights, if products read another form
+	other    []driver.Memory       // parts of trained weights, and weights that stay whole
+	together GatherParts           // of trained weights
+	holds    [window]int           // the sections in the window, the same ones on all processes
+	ahead    func() error          // completes the section that is being gathered; nil: none is
 
 	route *route // of the current pass; nil outside of a pass
 }
@@ -224,29 +229,55 @@ func (m *Model) ShardedBytes() (all, window uint64) {
 	return m.shards.bytes(), window
 }
 
-// gather gathers the weights of section s into the window.
+// gather gathers the weights of section s into the window, unless they are there.
 func (w *shardedWeights) gather(s int) error {
+	if err := w.complete(); err != nil {
+		return err
+	}
+	w.begin(s)
+	return w.complete()
+}
+
+// begin begins to gather the weights of section s, unless they are in the window. The pass must have
+// left the section whose place they take, and another section must not be on its way.
+func (w *shardedWeights) begin(s int) {
 	at, section := s%window, &w.sections[s]
 	if w.holds[at] == s || w.how.Gather == nil {
-		return nil
+		return
 	}
 	w.holds[at] = noSection
+	var waits []func() error
 	if n := section.own.Size(); n > 0 {
 		all := piece(w.window[at], 0, n*w.how.Of)
-		if err := w.how.Gather(w.name(s), driver.View[float32](section.own), driver.View[float32](all)); err != nil {
-			return err
-		}
+		waits = append(waits, w.how.Gather(w.name(s), driver.View[float32](section.own), driver.View[float32](all)))
 	}
-	if list := section.trained; len(list) > 0 {
-		if err := w.together(w.name(s), list); err != nil {
-			return err
+	if len(section.trained) > 0 {
+		waits = append(waits, w.together(w.name(s), section.trained))
+	}
+	w.ahead = func() error {
+		var failure error
+		for _, wait := range waits {
+			failure = errors.Join(failure, wait())
 		}
-		for _, p := range list {
+		if failure != nil {
+			return failure
+		}
+		for _, p := range section.trained {
 			p.Sync(w.dev)
 		}
+		w.holds[at] = s
+		return nil
 	}
-	w.holds[at] = s
-	return nil
+}
+
+// complete waits for the section that is being gathered, if any.
+func (w *shardedWeights) complete() error {
+	ahead := w.ahead
+	if ahead == nil {
+		return nil
+	}
+	w.ahead = nil
+	return ahead()
 }
 
 // Fetch implements tensor.WeightStore.
@@ -319,7 +350,9 @@ func (m *Model) newRoute(back, follows bool) *route {
 	return r
 }
 
-// enter gathers the weights of the section that a pass comes to.
+// enter has the weights of the section that a pass comes to gathered, and begins to gather those of
+// the section after it. Every process does so at the same places of its pass, so that all of them
+// make the same calls in the same order.
 func (m *Model) enter(section int) {
 	if m.shards == nil || m.shards.route == nil {
 		return
@@ -332,8 +365,12 @@ func (m *Model) enter(section int) {
 			r.failure = err
 		}
 		if next == section {
-			return
+			break
 		}
+	}
+	for list := range r.ahead() {
+		m.shards.begin((*list)[0])
+		return
 	}
 }
 

@@ -142,8 +142,11 @@ func on(processes int, device func() driver.Device, do func(dev driver.Device, j
 func sharedBy(job driver.Collective) *Shards {
 	return &Shards{
 		Rank: job.Rank(), Of: job.Size(),
-		Gather: func(_ string, own, all driver.F32) error { return job.AllGather(context.Background(), own, all) },
-		Take:   func(_ uint32, do func() error) error { return do() },
+		Gather: func(_ string, own, all driver.F32) func() error {
+			err := job.AllGather(context.Background(), own, all)
+			return func() error { return err }
+		},
+		Take: func(_ uint32, do func() error) error { return do() },
 	}
 }
 
@@ -236,30 +239,36 @@ func inEqualParts(t *testing.T, m *Model, job driver.Collective) map[*tensor.Par
 		return parts
 	}, func(p *tensor.Param, parts []WeightPart) {
 		kept[p] = parts
-	}, func(_ string, params []*tensor.Param) error {
-		for _, p := range params {
-			var own []byte
-			for _, part := range kept[p] {
-				own, _ = binary.Append(own, binary.LittleEndian, values(m.dev, part.Values)) // numbers have a size
-			}
-			all, err := job.GatherBytes(context.Background(), own)
-			if err != nil {
-				return err
-			}
-			whole := make([]float32, p.Size())
-			if _, err := binary.Decode(slices.Concat(all...), binary.LittleEndian, whole); err != nil {
-				return err
-			}
-			if err := driver.Upload(m.dev, p.Data, whole); err != nil {
-				return err
-			}
-		}
-		return nil
+	}, func(_ string, params []*tensor.Param) func() error {
+		err := gatherParts(m, job, kept, params)
+		return func() error { return err }
 	})
 	if err != nil {
 		t.Error(err)
 	}
 	return kept
+}
+
+// gatherParts makes whole weights of the parts that the processes keep.
+func gatherParts(m *Model, job driver.Collective, kept map[*tensor.Param][]WeightPart, params []*tensor.Param) error {
+	for _, p := range params {
+		var own []byte
+		for _, part := range kept[p] {
+			own, _ = binary.Append(own, binary.LittleEndian, values(m.dev, part.Values)) // numbers have a size
+		}
+		all, err := job.GatherBytes(context.Background(), own)
+		if err != nil {
+			return err
+		}
+		whole := make([]float32, p.Size())
+		if _, err := binary.Decode(slices.Concat(all...), binary.LittleEndian, whole); err != nil {
+			return err
+		}
+		if err := driver.Upload(m.dev, p.Data, whole); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // planted is a token mixer, or a Follower, that fails where it is told to.

@@ -8,11 +8,14 @@ import (
 	"dataflex.dev/dataflex/model/tensor"
 )
 
+// GatherParts begins to gather the parts of all processes into Param.Data of some parameters of a
+// section, called what in messages; wait returns when they are complete, as that of Shards.Gather.
+type GatherParts func(what string, params []*tensor.Param) (wait func() error)
+
 // KeepInParts keeps the trained weights of a sharded model as the optimizer updates them, in
 // float32. parts returns the elements of a parameter that this process keeps, and keep receives
-// their memory, initialised with the weights. together gathers the parts of all processes into
-// Param.Data of some parameters of a section; it is called when the section is next used.
-func (m *Model) KeepInParts(parts func(*tensor.Param) []WeightPart, keep func(*tensor.Param, []WeightPart), together func(what string, params []*tensor.Param) error) error {
+// their memory, initialised with the weights. together is called when a section is next used.
+func (m *Model) KeepInParts(parts func(*tensor.Param) []WeightPart, keep func(*tensor.Param, []WeightPart), together GatherParts) error {
 	w := m.shards
 	if err := m.widenWindow(); err != nil {
 		return err
