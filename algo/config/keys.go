@@ -182,7 +182,7 @@ func unknown(e yamlfile.Entry) error {
 	if strings.HasPrefix(e.Key, "-") {
 		return e.Pos.Errorf("unknown key %q: a key has no dashes before it", e.Key)
 	}
-	near, ok := yamlfile.Nearest(e.Key, honoured)
+	near, ok := Suggest(e.Key, honoured)
 	if !ok {
 		near, ok = yamlfile.Nearest(e.Key, names)
 	}

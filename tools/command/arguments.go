@@ -241,7 +241,7 @@ func (p *parser) unknown(a, key string) error {
 		known = append(known, k.Name)
 	}
 	p.command.Flags().VisitAll(func(f *pflag.Flag) { known = append(known, f.Name) })
-	if near, ok := yamlfile.Nearest(key, known); ok {
+	if near, ok := config.Suggest(key, known); ok {
 		return fmt.Errorf("unknown option %s: did you mean --%s?", a, near)
 	}
 	return fmt.Errorf("unknown option %s: see %s --help", a, p.command.CommandPath())
