@@ -80,6 +80,14 @@ func (m *Micro) add(i int, ex data.Example) {
 	m.RowStart = append(m.RowStart, start+int32(n))
 }
 
+// Predicted is the number of targets of all rows.
+func (m *Micro) Predicted() (n int) {
+	for _, of := range m.Labelled {
+		n += of
+	}
+	return n
+}
+
 // MeanWeights gives every labelled token of row i the weight 1/Labelled[i]: the
 // scalar loss is then the sum of the rows' mean losses, and each row's gradient
 // is that of its own mean loss.

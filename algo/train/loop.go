@@ -175,7 +175,7 @@ func (l *loop) gradient(ctx context.Context) (g *gradient, err error) {
 		if sum, _, _ := columnWeight(l.passes.rows, s.Micros); sum == 0 {
 			return &gradient{step: s, nothing: "every row of this step has the weight 0"}, nil
 		}
-		g, err := l.accumulate(ctx, s, labels)
+		g, err := l.accumulate(ctx, s)
 		var broken *notFinite
 		if !errors.As(err, &broken) {
 			return g, err
@@ -209,14 +209,15 @@ func (l *loop) leaveOut(broken *notFinite, s *curriculum.Step) ([]dealt, error) 
 // accumulate adds up the gradients of micro-batches: of the mean over all labelled tokens of
 // the step, unless the curriculum asks for another reduction. Rows whose loss or gradient is
 // NaN or Inf are a *notFinite error.
-func (l *loop) accumulate(ctx context.Context, s *curriculum.Step, labels int) (*gradient, error) {
+func (l *loop) accumulate(ctx context.Context, s *curriculum.Step) (*gradient, error) {
 	s.TokenLoss, s.Returned = nil, nil
 	asked, err := l.curriculum.Weights(ctx, s)
 	if err != nil {
 		return nil, fmt.Errorf("step %d: %w", l.step+1, err)
 	}
 	byColumn(l.passes.rows, &asked, s.Micros)
-	weights, smoothing := tokenWeights(asked, s, divisor(s, labels, l.Plan.Ranks, l.Config.Training.AverageTokens), l.Plan.Ranks), l.passes.smoothing(asked)
+	smoothing := l.passes.smoothing(asked)
+	weights := tokenWeights(asked, s, divisor(s, smoothing > 0, l.Plan.Ranks, l.Config.Training.AverageTokens), l.Plan.Ranks)
 	g := &gradient{step: s}
 	s.TokenLoss, s.Returned = make([][]float32, len(s.Micros)), make([]float64, len(s.Micros))
 	err = l.lanes.each(ctx, func(lane int) error { return l.passes.backwards(ctx, s, lane, weights, smoothing) })

@@ -11,15 +11,22 @@ import (
 
 // divisor is the number by which the losses of each micro-batch's tokens are divided: the
 // labels of the whole step if they are counted across ranks; otherwise those of its rank,
-// whose losses are averaged, as Hugging Face's Trainer does.
-func divisor(s *curriculum.Step, labels, ranks int, across bool) []float64 {
+// whose losses are averaged, as Hugging Face's Trainer does. It counts labels before the
+// shift, a row's first token among them. Its LabelSmoother divides by the labels after the
+// shift, which the first token is never one of (transformers 4.52.4, trainer_pt_utils.py).
+func divisor(s *curriculum.Step, smooths bool, ranks int, across bool) []float64 {
 	out := make([]float64, len(s.Micros))
-	own := make([]int, ranks)
+	own, all := make([]int, ranks), 0
 	for i, m := range s.Micros {
-		own[s.Ranks[i]] += m.Labels
+		n := m.Labels
+		if smooths {
+			n = m.Predicted()
+		}
+		own[s.Ranks[i]] += n
+		all += n
 	}
 	for i := range out {
-		if out[i] = float64(labels); ranks > 1 && !across {
+		if out[i] = float64(max(1, all)); ranks > 1 && !across {
 			out[i] = float64(max(1, own[s.Ranks[i]]) * ranks)
 		}
 	}
@@ -33,10 +40,7 @@ func tokenWeights(w curriculum.Weights, s *curriculum.Step, divisor []float64, r
 	out := make([][]float32, len(micros))
 	for i, m := range micros {
 		out[i] = make([]float32, len(m.Tokens))
-		predicted := 0
-		for _, n := range m.Labelled {
-			predicted += n
-		}
+		predicted := m.Predicted()
 		for r, n := range m.Labelled {
 			weight := 1.0
 			if w.Rows != nil {
