@@ -121,6 +121,26 @@ func TestSaveTotalLimitKeepsNewestAndBest(t *testing.T) {
 	}
 }
 
+// TestBestStepIsSaved: without a save strategy trainer_state.json has the best metric, and
+// neither its step nor a checkpoint (LLaMA-Factory 0.9.4, transformers 4.52.4: recorded).
+func TestBestStepIsSaved(t *testing.T) {
+	t.Parallel()
+	f := small(t)
+	for strategy, saved := range map[string]bool{"no": false, "steps": true} {
+		out := filepath.Join(f.dir, strategy)
+		f.must("max_steps=1", "eval_strategy=steps", "eval_steps=1", "save_steps=1", "metric_for_best_model=eval_loss", "save_strategy="+strategy, "output_dir="+out)
+		var state struct {
+			Metric     *float64 `json:"best_metric"`
+			Step       *int     `json:"best_global_step"`
+			Checkpoint *string  `json:"best_model_checkpoint"`
+		}
+		readJSON(t, filepath.Join(out, "trainer_state.json"), &state)
+		if state.Metric == nil || (state.Step != nil) != saved || (state.Checkpoint != nil) != saved {
+			t.Errorf("save_strategy %s: best metric %v, step %v, checkpoint %v", strategy, state.Metric, state.Step, state.Checkpoint)
+		}
+	}
+}
+
 // TestEvaluationOnly: do_train: false writes the evaluation of the untrained model, which
 // equals an evaluation before the first step, and nothing else.
 func TestEvaluationOnly(t *testing.T) {

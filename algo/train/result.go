@@ -54,7 +54,10 @@ func trainerState(all *config.Config, plan Plan, at *position, history []pyjson.
 		TotalFlos: at.totals.Flos, History: history,
 	}
 	if j.best.Known {
-		s.BestMetric, s.BestStep = j.best.Metric, j.best.Step
+		s.BestMetric = j.best.Metric
+	}
+	if j.best.Known && c.SaveStrategy != config.No { // otherwise Hugging Face's state has no best step
+		s.BestStep = j.best.Step
 		if dir := j.checkpoint(); dir != "" {
 			s.BestCheckpoint = dir
 		}
