@@ -41,6 +41,7 @@ type Run struct {
 	Seed      uint64         // the run's seed
 	Updates   int            // selections planned for the whole run, 0 if open-ended
 	Log       *slog.Logger
+	Smooths   bool // label_smoothing_factor is set
 
 	// Ranks are the processes that train together, nil for one. Each of them makes the same
 	// requests of its method, and must get the same answers: passes divide their batches among

@@ -81,7 +81,7 @@ func decide(ctx context.Context, c *config.Config, l *loop, d *Data) (*identity.
 	lent := &algo.Run{
 		Device: l.passes.device, Model: l.passes.model, Optimizer: l.optimizer, Train: d.Train, Eval: flatten(d.Eval),
 		Seed: l.passes.seed, Updates: l.Plan.Choices(), UpdatesPerEpoch: l.Plan.Updates, Log: l.log,
-		Tokenizer: d.Tokenizer, Stop: d.Stop, Ranks: l.lanes.job,
+		Smooths: c.Training.LabelSmoothingFactor > 0, Tokenizer: d.Tokenizer, Stop: d.Stop, Ranks: l.lanes.job,
 	}
 	lent.Subtasks = subtasks(lent.Eval)
 	n := &identity.Names{Config: c, Lent: lent, Rows: d.Train, Key: d.Key, Remembered: d.name}

@@ -133,7 +133,10 @@ func (w *jointUpdate) Weigh(ctx context.Context, r algo.WeightRequest) ([][]floa
 // groups are the micro-batches, or the whole step.
 func (w *jointUpdate) groups(ctx context.Context, r algo.WeightRequest) ([]group, error) {
 	var all []group
-	embed := func(m batch.Micro) ([][]float64, error) { return w.embed(m, w.run.Train) }
+	// Upstream's loss with label smoothing takes the labels out of the batch before the rows are
+	// pooled, so mean_pool has no labels to go by and takes all tokens.
+	unlabelled := w.mode == algo.Upstream && w.run.Smooths
+	embed := func(m batch.Micro) ([][]float64, error) { return w.embed(m, w.run.Train, unlabelled) }
 	err := vectors(ctx, w.run, "vectors of rows", r.Micros, embed, func(i int, z [][]float64) {
 		m := r.Micros[i]
 		if len(all) == 0 || w.mode == algo.Upstream {
@@ -233,7 +236,7 @@ func (w *jointUpdate) nextTarget(ctx context.Context) ([]float64, error) {
 	for b, rows := range batches {
 		micros[b] = batch.Pack(picked, rows)
 	}
-	embed := func(m batch.Micro) ([][]float64, error) { return w.embed(m, picked) }
+	embed := func(m batch.Micro) ([][]float64, error) { return w.embed(m, picked, false) }
 	if err := vectors(ctx, w.run, "vectors of the evaluation rows", micros, embed, func(b int, v [][]float64) {
 		for i, r := range batches[b] {
 			z[r] = v[i]
@@ -250,8 +253,9 @@ func (w *jointUpdate) nextTarget(ctx context.Context) ([]float64, error) {
 	return mean, nil
 }
 
-// embed returns the pooled hidden state of every row of a micro-batch.
-func (w *jointUpdate) embed(m batch.Micro, examples []data.Example) ([][]float64, error) {
+// embed returns the pooled hidden state of every row of a micro-batch; mean_pool is over the
+// positions with a label, or over all if the rows are unlabelled.
+func (w *jointUpdate) embed(m batch.Micro, examples []data.Example, unlabelled bool) ([][]float64, error) {
 	rows, err := w.hidden.rows(w.run, m, w.layer)
 	if err != nil {
 		return nil, err
@@ -266,7 +270,11 @@ func (w *jointUpdate) embed(m batch.Micro, examples []data.Example) ([][]float64
 			}
 			continue
 		}
-		labelled(out[i], states, examples[m.Rows[i]].Labels)
+		labels := examples[m.Rows[i]].Labels
+		if unlabelled {
+			labels = make([]int32, len(labels))
+		}
+		labelled(out[i], states, labels)
 	}
 	return out, nil
 }

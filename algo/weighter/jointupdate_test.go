@@ -9,6 +9,7 @@ import (
 	"dataflex.dev/dataflex/algo"
 	"dataflex.dev/dataflex/algo/algotest"
 	"dataflex.dev/dataflex/algo/batch"
+	"dataflex.dev/dataflex/data"
 )
 
 var (
@@ -156,6 +157,30 @@ func TestJointUpdateByDefinition(t *testing.T) {
 		a, b := half[0], half[1]
 		pair := iterated([]float64{s[a], s[b]}, [][]float64{{1, gram[a][b]}, {gram[a][b], 1}}, .1, 1, 5)
 		algotest.Near(t, "upstream", up[i], []float64{pair[0] / 2, pair[1] / 2}, 1e-5)
+	}
+}
+
+// With label smoothing, upstream's mean_pool of the step's rows is over all their tokens: as if
+// all had labels. Evaluation rows keep their labels, and mode faithful goes by labels always.
+func TestJointUpdateMeanPoolOfSmoothedRows(t *testing.T) {
+	run := loaded(t, rows(24, 1), rows(5, 2))
+	group, labels := []int{3, 0, 9, 2}, slices.Clone(run.Train)
+	for i, e := range labels {
+		labels[i].Labels = append([]int32{data.IgnoreIndex, data.IgnoreIndex}, e.InputIDs[2:]...)
+	}
+	weights := func(mode string, smooths bool, train []data.Example) []float64 {
+		run.Smooths, run.Train = smooths, train
+		w, _ := weigh(t, mustBuild(t, run, "joint_update_aware", mode, "pooling: mean_pool", "target_num_batches: 0"), request(train, someLoss, group))
+		return flat(w)
+	}
+	all := slices.Clone(labels)
+	for i := range all {
+		all[i].Labels = all[i].InputIDs
+	}
+	algotest.Near(t, "upstream", weights("upstream", true, labels), weights("upstream", false, all), 1e-12)
+	algotest.Near(t, "faithful", weights("faithful", true, labels), weights("faithful", false, labels), 1e-12)
+	if slices.Equal(weights("upstream", true, labels), weights("upstream", false, labels)) {
+		t.Error("the rows of this test do not tell the two means apart")
 	}
 }
 
