@@ -141,6 +141,37 @@ func TestBestStepIsSaved(t *testing.T) {
 	}
 }
 
+// TestStartIsNotTheBest: the evaluation of eval_on_start, though the lowest, is not the best
+// model: the best has a checkpoint and is loaded (LLaMA-Factory 0.9.4, transformers 4.52.4,
+// with a learning rate that ruins the model: the best is step 1).
+func TestStartIsNotTheBest(t *testing.T) {
+	t.Parallel()
+	f := small(t)
+	out := filepath.Join(f.dir, "out")
+	f.must("output_dir="+out, "learning_rate=0.3", "lr_scheduler_type=constant", "warmup_ratio=0", "max_steps=1", "eval_on_start=true", "eval_strategy=steps", "eval_steps=1", "save_strategy=steps", "save_steps=1", "load_best_model_at_end=true")
+	var state struct {
+		Metric  float64 `json:"best_metric"`
+		Step    int     `json:"best_global_step"`
+		History []struct {
+			Step int      `json:"step"`
+			Loss *float64 `json:"eval_loss"`
+		} `json:"log_history"`
+	}
+	readJSON(t, filepath.Join(out, "trainer_state.json"), &state)
+	losses := map[int]float64{}
+	for _, line := range state.History {
+		if line.Loss != nil {
+			losses[line.Step] = *line.Loss
+		}
+	}
+	if len(losses) != 2 || losses[0] >= losses[1] {
+		t.Fatalf("evaluations %v: the start must be the lower of two", losses)
+	}
+	if state.Step != 1 || state.Metric != losses[1] {
+		t.Errorf("best step %d, metric %v, of the evaluations %v", state.Step, state.Metric, losses)
+	}
+}
+
 // TestEvaluationOnly: do_train: false writes the evaluation of the untrained model, which
 // equals an evaluation before the first step, and nothing else.
 func TestEvaluationOnly(t *testing.T) {

@@ -130,7 +130,9 @@ func (t *session) openJournal(fresh bool) error {
 // checkpoint of the last finished step.
 func (t *session) Train(ctx context.Context) error {
 	if t.loop.step == 0 && t.config.Training.EvalOnStart && len(t.evaluator.sets) > 0 {
-		if _, err := t.evaluate(ctx); err != nil {
+		// Not judged, as in Hugging Face's Trainer: the untrained model has no checkpoint, so
+		// as the best it would leave load_best_model_at_end with the last weights.
+		if _, err := t.record(ctx); err != nil {
 			return err
 		}
 	}
@@ -195,14 +197,20 @@ func (t *session) settle(ctx context.Context) (stop bool, err error) {
 // evaluate runs an evaluation, logs it, and keeps track of the best model; stop is true when
 // early stopping's patience is exhausted.
 func (t *session) evaluate(ctx context.Context) (stop bool, err error) {
-	sets, err := t.measure(ctx)
+	sets, err := t.record(ctx)
 	if err != nil {
 		return false, err
 	}
-	if err := t.loop.journal.evaluated(sets); err != nil {
-		return false, err
-	}
 	return t.judge.observe(t.loop.step, sets)
+}
+
+// record runs an evaluation and logs it.
+func (t *session) record(ctx context.Context) (evaluations, error) {
+	sets, err := t.measure(ctx)
+	if err != nil {
+		return sets, err
+	}
+	return sets, t.loop.journal.evaluated(sets)
 }
 
 // measure evaluates, and adds up the time that it takes.
