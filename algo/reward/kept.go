@@ -164,7 +164,7 @@ func (k *Kept) open() error {
 	if err := storage.MkdirAll(dir); err != nil {
 		return err
 	}
-	dropOldest(dir)
+	dropOldest(dir, filepath.Base(k.path))
 	raw, err := storage.ReadFile(k.path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -196,8 +196,9 @@ func (k *Kept) Close() error {
 	return k.file.Close()
 }
 
-// dropOldest removes the files of the oldest selections while there is more than keptBytes.
-func dropOldest(dir string) {
+// dropOldest removes the files of the oldest selections, but not own, while there is more than
+// keptBytes.
+func dropOldest(dir, own string) {
 	entries, err := storage.ReadDir(dir)
 	if err != nil {
 		return
@@ -210,7 +211,7 @@ func dropOldest(dir string) {
 	var files []aged
 	var total int64
 	for _, e := range entries {
-		if !strings.HasPrefix(e.Name(), keptPrefix) || !strings.HasSuffix(e.Name(), keptSuffix) || !e.Type().IsRegular() {
+		if !strings.HasPrefix(e.Name(), keptPrefix) || !strings.HasSuffix(e.Name(), keptSuffix) || !e.Type().IsRegular() || e.Name() == own {
 			continue
 		}
 		if info, err := e.Info(); err == nil {
@@ -222,7 +223,8 @@ func dropOldest(dir string) {
 		if total <= keptBytes {
 			return
 		}
-		_ = storage.Remove(filepath.Join(dir, f.name))
-		total -= f.size
+		if err := storage.Remove(filepath.Join(dir, f.name)); err == nil {
+			total -= f.size
+		}
 	}
 }

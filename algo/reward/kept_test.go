@@ -168,11 +168,12 @@ func TestKeptRewards(t *testing.T) {
 	}
 }
 
-// TestKeptAnswersAreBounded removes the oldest files when there is too much in a folder.
+// TestKeptAnswersAreBounded removes the oldest files when there is too much in a folder, but not
+// the selection's own.
 func TestKeptAnswersAreBounded(t *testing.T) {
 	dir := t.TempDir()
-	now := time.Now()
-	for i, name := range []string{"answers_new.jsonl", "answers_old.jsonl", "answers_oldest.jsonl", "selection_x.json"} {
+	now, own := time.Now(), "answers_"+selectionKey[:32]+".jsonl"
+	for i, name := range []string{"answers_new.jsonl", "answers_old.jsonl", "answers_oldest.jsonl", own, "selection_x.json"} {
 		path := filepath.Join(dir, name)
 		f, err := os.Create(path)
 		if err != nil {
@@ -199,7 +200,7 @@ func TestKeptAnswersAreBounded(t *testing.T) {
 	for _, e := range entries {
 		left = append(left, e.Name())
 	}
-	if want := []string{"answers_0123456789abcdef0123456789abcdef.jsonl", "answers_new.jsonl", "answers_old.jsonl", "selection_x.json"}; !slices.Equal(left, want) {
+	if want := []string{own, "answers_new.jsonl", "answers_old.jsonl", "selection_x.json"}; !slices.Equal(left, want) {
 		t.Errorf("left are %q, want %q", left, want)
 	}
 }
