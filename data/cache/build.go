@@ -351,6 +351,9 @@ func (b *builder) mixed(names []string) ([]ref, error) {
 	if err != nil {
 		return nil, err
 	}
+	if b.o.Streaming {
+		groups = dataset.StreamedSources(groups, b.o.Mix, b.o.Seed)
+	}
 	refs, err := dataset.Merge(groups, b.o.Mix, b.o.Probs, b.o.Seed)
 	return b.streamed(refs), err
 }

@@ -234,6 +234,18 @@ func Split[T any](samples []T, size float64, seed uint64) (train, eval []T, err 
 	return shuffled[count:], shuffled[:count:count], nil
 }
 
+// StreamedSources is the order in which a stream takes concatenated datasets: Hugging Face's
+// IterableDataset.shuffle shuffles the sources, by NumPy's default_rng(seed), before the rows.
+// Interleaved ones stay.
+func StreamedSources[T any](sets []Group[T], mix Mix, seed uint64) []Group[T] {
+	if mix != "" && mix != Concat {
+		return sets
+	}
+	out := slices.Clone(sets)
+	rng.NewPCG64(seed).Shuffle(len(out), func(i, j int) { out[i], out[j] = out[j], out[i] })
+	return out
+}
+
 // StreamOrder is the order in which a streamed dataset of n rows leaves a shuffle buffer
 // (Hugging Face's IterableDataset.shuffle, first epoch): the buffer is filled, then each row
 // replaces a drawn one, which is emitted; the remaining ones are shuffled at the end. The draws

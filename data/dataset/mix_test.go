@@ -219,6 +219,31 @@ func BenchmarkLoad(b *testing.B) {
 	}
 }
 
+// What datasets 4.0.0's concatenate_datasets(...).shuffle(buffer_size=4, seed) yields of three streams of
+// three rows.
+func TestStreamedSources(t *testing.T) {
+	for seed, want := range map[uint64][]int{
+		42: {200, 100, 202, 201, 1, 2, 101, 102, 0}, 7: {200, 2, 202, 201, 100, 102, 1, 101, 0},
+		1: {1, 2, 100, 200, 0, 101, 202, 102, 201}, 3: {100, 200, 102, 0, 1, 202, 2, 101, 201},
+	} {
+		sets := []Group[int]{{"a", []int{0, 1, 2}}, {"b", []int{100, 101, 102}}, {"c", []int{200, 201, 202}}}
+		rows, err := Merge(StreamedSources(sets, "", seed), "", nil, seed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []int
+		for _, i := range StreamOrder(len(rows), 4, seed) {
+			got = append(got, rows[i])
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("seed %d: %v, want %v", seed, got, want)
+		}
+		if alternating := StreamedSources(sets, InterleaveUnder, seed); alternating[0].Name != "a" || alternating[2].Name != "c" {
+			t.Errorf("seed %d: interleaved sources were moved: %v", seed, alternating)
+		}
+	}
+}
+
 // The orders are those of datasets' BufferShuffledExamplesIterable on NumPy 1.26.4.
 func TestStreamOrder(t *testing.T) {
 	if got := StreamOrder(12, 4, 42); !slices.Equal(got, []int{0, 3, 2, 1, 7, 5, 4, 6, 8, 10, 9, 11}) {
