@@ -8,9 +8,10 @@ import (
 )
 
 // TRAK is the matrix of traker's BasicProjector on a CPU: blocks of 128 columns, or of all
-// columns where there are fewer (its block_size is min(proj_dim, 128)), block b row by row from MT19937 seeded with seed + 1000·b, an entry being +1 if bit 20 of the first of
-// its two words is 0 and −1 otherwise (torch's scalar Bernoulli(½) on CPUs without MKL). It
-// implements gradproj.Source.
+// columns where there are fewer (its block_size is min(proj_dim, 128)), block b row by row from
+// MT19937 seeded with seed + 1000·b, an entry being +1 if bit 20 of the first of its two words is
+// 0 and −1 otherwise (torch's scalar Bernoulli(½) on CPUs without MKL). It implements
+// gradproj.Source.
 //
 // The stream can only be read forwards, and backward needs its last rows first: the
 // generator's state is saved at the marks, the rows where those reads begin.

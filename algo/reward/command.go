@@ -115,19 +115,24 @@ func (c Command) identity() string {
 				path = found
 			}
 		}
-		sum := ""
-		switch info, err := storage.Stat(path); {
-		case err != nil || !info.Mode().IsRegular():
-		case info.Size() > hashedBytes:
-			sum = fmt.Sprint(info.Size(), info.ModTime().UnixNano())
-		default:
-			if sum, _, err = storage.SHA256(path); err != nil { // one that may be run and not read
-				sum = fmt.Sprint(info.Size(), info.ModTime().UnixNano())
-			}
-		}
-		parts = append(parts, arg, sum)
+		parts = append(parts, arg, content(path))
 	}
 	return fmt.Sprintf("%q", parts)
+}
+
+// content is the hash of a file; size and time of change of one that is large, or that may be run
+// and not read; empty for what is no file.
+func content(path string) string {
+	info, err := storage.Stat(path)
+	if err != nil || !info.Mode().IsRegular() {
+		return ""
+	}
+	if info.Size() <= hashedBytes {
+		if sum, _, err := storage.SHA256(path); err == nil {
+			return sum
+		}
+	}
+	return fmt.Sprint(info.Size(), info.ModTime().UnixNano())
 }
 
 func readScores(r io.Reader) ([]float64, error) {

@@ -9,11 +9,8 @@ import (
 
 // binary is left op right.
 func binary(op string, left, right any) any {
-	for _, v := range []any{left, right} {
-		if u, ok := v.(undefined); ok {
-			raise("UndefinedError", "%s", u.what)
-		}
-	}
+	refuse(left)
+	refuse(right)
 	x, xn := number(left)
 	y, yn := number(right)
 	switch {

@@ -336,10 +336,8 @@ func slice(of, from, to, step any) any {
 	case isList:
 		n = len(l.items)
 	default:
-		if u, ok := of.(undefined); ok {
-			raise("UndefinedError", "%s", u.what)
-		}
-		if _, isDict := of.(*dict); isDict {
+		refuse(of)
+		if isDict(of) {
 			raise("TypeError", "unhashable type: 'slice'")
 		}
 		raise("TypeError", "'%s' object is not subscriptable", typeName(of))
@@ -413,9 +411,7 @@ func sign(v any, minus bool) any {
 		}
 		return x
 	}
-	if u, ok := v.(undefined); ok {
-		raise("UndefinedError", "%s", u.what)
-	}
+	refuse(v)
 	raise("TypeError", "bad operand type for unary -: '%s'", typeName(v))
 	return nil
 }

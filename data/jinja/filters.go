@@ -337,10 +337,7 @@ func extreme(v any, a called, sense int) any {
 		if attr != nil {
 			x = path(x, attr)
 		}
-		if s, ok := asString(x); ok && !caseSensitive {
-			return strings.ToLower(s)
-		}
-		return x
+		return folded(x, caseSensitive)
 	}
 	var best any = undefined{"No aggregated item, sequence was empty."}
 	for i, x := range elements(v) {
@@ -400,12 +397,12 @@ func reversedType(v any) string {
 
 func sortFilter(_ *renderer, v any, a called) any {
 	out := slices.Clone(elements(v))
-	attr := a.get(2, "attribute", nil)
-	sorted(out, truth(a.get(0, "reverse", false)), truth(a.get(1, "case_sensitive", false)), func(x any) any {
+	attr, caseSensitive := a.get(2, "attribute", nil), truth(a.get(1, "case_sensitive", false))
+	sorted(out, truth(a.get(0, "reverse", false)), caseSensitive, func(x any) any {
 		if attr == nil {
 			return x
 		}
-		return keys(x, attr, truth(a.get(1, "case_sensitive", false)))
+		return keys(x, attr, caseSensitive)
 	})
 	return &list{items: out}
 }
@@ -431,9 +428,7 @@ func unique(_ *renderer, v any, a called) any {
 			if attr != nil {
 				by = path(x, attr)
 			}
-			if s, ok := asString(by); ok && !caseSensitive {
-				by = strings.ToLower(s)
-			}
+			by = folded(by, caseSensitive)
 			if _, known := seen.get(by); !known {
 				seen.set(by, true)
 				out = append(out, x)

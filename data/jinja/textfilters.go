@@ -42,16 +42,12 @@ func truncate(_ *renderer, v any, a called) any {
 
 // urlencode is urllib.parse.quote of a text, or of the pairs of a mapping or a list of pairs.
 func urlencode(_ *renderer, v any, _ called) any {
-	_, isText := asString(v)
 	pairs := v
 	switch v := v.(type) {
 	case *dict:
 		pairs = &list{items: pairsOf(v)}
 	case *list, *iterator, undefined:
 	default:
-		return quote(text(v), "/")
-	}
-	if isText {
 		return quote(text(v), "/")
 	}
 	var out []string
